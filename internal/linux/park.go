@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package linux
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Parked is a child process that does nothing but exist inside a user
+// namespace, so that the namespace can be mapped and looked at through
+// /proc/PID. It dies with the thread that made it, or at [Parked.Close].
+//
+// The PID can't be reused before Close, since the child isn't reaped.
+type Parked struct{ pid int }
+
+// ParkInNewUserNS starts a child in a new user namespace. The namespace belongs
+// to the effective UID of the caller, and is not mapped yet. Errors are
+// *os.SyscallError: ENOSPC means that user.max_user_namespaces is reached,
+// EPERM that this host or the seccomp filter of the caller doesn't allow user
+// namespaces (user_namespaces(7)).
+func ParkInNewUserNS() (*Parked, error) { return park(unix.CLONE_NEWUSER, -1) }
+
+// ParkInUserNS starts a child that has joined the user namespace that nsfd is
+// open on. A Go program can't do so itself: setns(2) refuses CLONE_NEWUSER to a
+// process with several threads. Errors are *os.SyscallError.
+func ParkInUserNS(nsfd int) (*Parked, error) { return park(0, nsfd) }
+
+// park forks without exec. The child has one thread, a copy of our memory, and
+// no Go runtime behind it: it runs [parkedChild] only, which makes raw system
+// calls until it is killed.
+func park(flags uintptr, nsfd int) (*Parked, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	defer unix.Close(pipe[0])
+
+	// No signal may find the child with Go's handlers and without Go's runtime,
+	// so all are blocked around the fork; the child never unblocks them.
+	// SIGKILL can't be blocked, and is what ends it.
+	runtime.LockOSThread()
+	var all, before unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+		runtime.UnlockOSThread()
+		unix.Close(pipe[1])
+		return nil, os.NewSyscallError("rt_sigprocmask", err)
+	}
+	pid, errno := forkParked(flags, nsfd, pipe[1], unix.Getpid())
+	restoreErr := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+	runtime.UnlockOSThread()
+	unix.Close(pipe[1])
+	if errno != 0 {
+		return nil, os.NewSyscallError("clone", errno)
+	}
+
+	p := &Parked{pid: int(pid)}
+	if restoreErr != nil {
+		return nil, fmt.Errorf("%w; %w", os.NewSyscallError("rt_sigprocmask", restoreErr), p.Close())
+	}
+	// The child writes the errno of setns, 0 when it is where it should be.
+	var report [1]byte
+	for {
+		n, err := unix.Read(pipe[0], report[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n != 1 {
+			_ = p.Close()
+			return nil, fmt.Errorf("child in a user namespace ended before it was ready (read %d bytes, error %v)", n, err)
+		}
+		break
+	}
+	if report[0] != 0 {
+		_ = p.Close()
+		return nil, os.NewSyscallError("setns", unix.Errno(report[0]))
+	}
+	return p, nil
+}
+
+// forkParked returns in the parent only. It and [parkedChild] must not split
+// the stack, allocate, or be instrumented: on the child's side there is no
+// scheduler and no garbage collector.
+//
+//go:norace
+//go:nosplit
+func forkParked(flags uintptr, nsfd, report, parent int) (pid uintptr, errno syscall.Errno) {
+	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, flags|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno == 0 && pid == 0 {
+		parkedChild(nsfd, report, parent)
+	}
+	return pid, errno
+}
+
+//go:norace
+//go:nosplit
+func parkedChild(nsfd, report, parent int) {
+	var result [1]byte
+	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+	// A parent that was killed before prctl will never end this child.
+	if ppid, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0); int(ppid) != parent {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+	if nsfd >= 0 {
+		_, _, errno := syscall.RawSyscall(unix.SYS_SETNS, uintptr(nsfd), unix.CLONE_NEWUSER, 0)
+		result[0] = byte(errno)
+		// Joining another user namespace clears the parent-death signal
+		// (PR_SET_PDEATHSIG(2const)).
+		syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+		if ppid, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0); int(ppid) != parent {
+			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+		}
+	}
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(report), uintptr(unsafe.Pointer(&result[0])), 1)
+	for {
+		// Not pause(2), which arm64 doesn't have.
+		syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+	}
+}
+
+// PID is the child's process ID.
+func (p *Parked) PID() int { return p.pid }
+
+// UserNS opens the user namespace that the child is in.
+func (p *Parked) UserNS() (*os.File, error) { return os.Open(p.proc("ns/user")) }
+
+// WriteFile writes text to /proc/PID/name of the child in one write(2), as
+// uid_map, gid_map and setgroups want it (user_namespaces(7)).
+func (p *Parked) WriteFile(name, text string) error {
+	f, err := os.OpenFile(p.proc(name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// ReadFile reads /proc/PID/name of the child.
+func (p *Parked) ReadFile(name string) (string, error) {
+	text, err := os.ReadFile(p.proc(name))
+	return string(text), err
+}
+
+func (p *Parked) proc(name string) string { return "/proc/" + strconv.Itoa(p.pid) + "/" + name }
+
+// Close ends the child and reaps it. The namespace lives on while a file is
+// open on it.
+func (p *Parked) Close() error {
+	if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
+		return os.NewSyscallError("kill", err)
+	}
+	for {
+		_, err := unix.Wait4(p.pid, nil, 0, nil)
+		if err != unix.EINTR {
+			return os.NewSyscallError("wait4", err)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// ErrSuspicious is wrapped by errors about something that should not happen
+// unless somebody interferes: what was written to the kernel isn't what it
+// holds.
+var ErrSuspicious = errors.New("possible attack")
+
+// Namespace is what a user namespace to be created shall be.
+type Namespace struct {
+	// UIDs and GIDs are its maps, the outer IDs as the caller's own user
+	// namespace counts them.
+	UIDs, GIDs idmap.Map
+	// DenySetgroups writes "deny" to /proc/PID/setgroups before the GIDs are
+	// mapped. It can never be taken back inside (user_namespaces(7)).
+	DenySetgroups bool
+}
+
+// State is what a user namespace is.
+type State struct {
+	Namespace
+	// Owner is the UID that owns it, counted as UIDs is: it has every
+	// capability in the namespace.
+	Owner uint32
+}
+
+// Create makes the user namespace and gives it back open; it ends with the last
+// file and process that holds it. It belongs to the effective UID of the
+// caller, who needs CAP_SETUID and CAP_SETGID over all outer IDs.
+//
+// Maps that no kernel takes are refused before anything is made. It returns
+// only when the kernel shows the maps as asked for.
+func Create(want Namespace) (*os.File, error) {
+	for _, side := range []struct {
+		name string
+		m    idmap.Map
+	}{{"UIDs", want.UIDs}, {"GIDs", want.GIDs}} {
+		if err := side.m.Validate(); err != nil {
+			return nil, fmt.Errorf("create user namespace: %s: %w", side.name, err)
+		}
+	}
+	child, err := linux.ParkInNewUserNS()
+	if err != nil {
+		return nil, fmt.Errorf("create user namespace: %w%s", err, createHint(err))
+	}
+	defer child.Close()
+
+	if want.DenySetgroups {
+		if err := child.WriteFile("setgroups", "deny"); err != nil {
+			return nil, fmt.Errorf("create user namespace: %w", err)
+		}
+	}
+	// The GIDs first, as shadow does: a failure leaves no namespace whose root
+	// user exists.
+	if err := child.WriteFile("gid_map", want.GIDs.Kernel()); err != nil {
+		return nil, fmt.Errorf("create user namespace: map GIDs %s: %w", want.GIDs, err)
+	}
+	if err := child.WriteFile("uid_map", want.UIDs.Kernel()); err != nil {
+		return nil, fmt.Errorf("create user namespace: map UIDs %s: %w", want.UIDs, err)
+	}
+	is, err := look(child)
+	if err != nil {
+		return nil, fmt.Errorf("create user namespace: %w", err)
+	}
+	if !is.UIDs.Equal(want.UIDs) || !is.GIDs.Equal(want.GIDs) || (want.DenySetgroups && !is.DenySetgroups) {
+		return nil, fmt.Errorf("create user namespace: %w: asked for UIDs %s, GIDs %s, setgroups denied %v; the kernel shows %s, %s, %v",
+			ErrSuspicious, want.UIDs, want.GIDs, want.DenySetgroups, is.UIDs, is.GIDs, is.DenySetgroups)
+	}
+	return child.UserNS()
+}
+
+func createHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return ": no more user namespaces are allowed: see `sysctl user.max_user_namespaces`"
+	case errors.Is(err, unix.EPERM):
+		return ": this host doesn't allow it to the caller: see `sysctl kernel.unprivileged_userns_clone kernel.apparmor_restrict_unprivileged_userns`"
+	}
+	return ""
+}
+
+// Look reads what the user namespace that ns is open on is. IDs that the
+// caller's own namespace doesn't map can't be shown by the kernel, and are an
+// error wrapping [idmap.ErrRange]. A file that isn't a user namespace is
+// linux.ErrNotUserNS. Joining needs CAP_SYS_ADMIN in the namespace.
+func Look(ns *os.File) (State, error) {
+	owner, err := linux.UserNSOwner(ns)
+	if err != nil {
+		return State{}, fmt.Errorf("look at user namespace %s: %w", ns.Name(), err)
+	}
+	child, err := linux.ParkInUserNS(int(ns.Fd()))
+	if err != nil {
+		return State{}, fmt.Errorf("look at user namespace %s: %w", ns.Name(), err)
+	}
+	defer child.Close()
+	is, err := look(child)
+	if err != nil {
+		return State{}, fmt.Errorf("look at user namespace %s: %w", ns.Name(), err)
+	}
+	return State{Namespace: is, Owner: owner}, nil
+}
+
+func look(child *linux.Parked) (is Namespace, err error) {
+	for _, side := range []struct {
+		file string
+		m    *idmap.Map
+	}{{"uid_map", &is.UIDs}, {"gid_map", &is.GIDs}} {
+		text, err := child.ReadFile(side.file)
+		if err != nil {
+			return Namespace{}, err
+		}
+		if *side.m, err = idmap.ParseMap(text); err != nil {
+			return Namespace{}, fmt.Errorf("%s: %w", side.file, err)
+		}
+	}
+	setgroups, err := child.ReadFile("setgroups")
+	if err != nil {
+		return Namespace{}, err
+	}
+	is.DenySetgroups = setgroups != "allow\n"
+	return is, nil
+}
