@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+const (
+	// Path is the book.
+	Path = "/etc/usernamespaces"
+	// DropInDir holds more of it, in files named *.conf.
+	DropInDir = "/etc/usernamespaces.d"
+)
+
+// ErrNoBook is wrapped by the error of [Load] when neither the book nor a
+// drop-in exists.
+var ErrNoBook = errors.New("there is no book")
+
+// Book is the lines of the book and its drop-ins, in the order they are read.
+// The zero Book is empty. A Book never changes once it is made.
+type Book struct {
+	path    string // where a new line would go
+	sources []source
+	sets    flagSets
+}
+
+// Load reads the book and then the files *.conf of the directory of drop-ins,
+// in lexical order; dotfiles and other names are left alone. Any of them may be
+// missing, but not all: that is [ErrNoBook].
+//
+// Files and the directory must be what they seem, owned by root and writable by
+// nobody else; in a user namespace, root is the host's. One bad line or unsafe
+// file refuses the whole book, as sudoers(5) is: the error joins everything
+// that is wrong with all files.
+func Load(path, dropins string) (*Book, error) {
+	uidMap, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return nil, fmt.Errorf("uid map of this process: %w", err)
+	}
+	root, err := rootUID(string(uidMap))
+	if err != nil {
+		return nil, err
+	}
+	return load(path, dropins, root)
+}
+
+func load(path, dropins string, root uint32) (*Book, error) {
+	b := &Book{path: path}
+	var bad problems
+	add := func(dir *os.File, name, path string) (found bool) {
+		data, err := readSafe(dir, name, path, root)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		if err == nil {
+			err = b.add(path, data)
+		}
+		if err != nil {
+			bad.add(err)
+		}
+		return true
+	}
+	found := add(nil, path, path)
+	dir, names, err := dropInNames(dropins, root)
+	if err != nil {
+		bad.add(err)
+	}
+	if dir != nil {
+		for _, name := range names {
+			// One that is removed meanwhile isn't part of the book any more.
+			found = add(dir, name, filepath.Join(dropins, name)) || found
+		}
+		if err := dir.Close(); err != nil {
+			bad.add(fmt.Errorf("book: %s: close: %w", dropins, err))
+		}
+	}
+	if err := bad.join(); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, fmt.Errorf("book: %s: %w, nor a file *.conf in %s: write a first line: echo 'dockroot:%d:%d:' >> %s",
+			path, ErrNoBook, dropins, roomy[0].Start, DefaultSize, shellQuote(path))
+	}
+	return b, nil
+}
+
+// dropInNames opens the directory of drop-ins, for the caller to close, and
+// lists its *.conf in lexical order. A missing directory is no error, and nil.
+func dropInNames(path string, root uint32) (*os.File, []string, error) {
+	dir, err := openSafe(nil, path, path, true, root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("book: %s: list: %w", path, err), dir.Close())
+	}
+	names := slices.DeleteFunc(all, func(name string) bool {
+		return strings.HasPrefix(name, ".") || !strings.HasSuffix(name, ".conf")
+	})
+	slices.Sort(names)
+	return dir, names, nil
+}
+
+// With is the book with one more file read after the others: a drop-in that is
+// to be judged before it is installed. Errors as [Parse].
+func (b *Book) With(file string, data []byte) (*Book, error) {
+	with := &Book{path: b.path, sources: slices.Clone(b.sources)}
+	// Its own flag sets, or two books would grow the same slice; the indexes
+	// of the lines already read stay right.
+	with.sets.sets = slices.Clone(b.sets.sets)
+	if err := with.add(file, data); err != nil {
+		return nil, err
+	}
+	if with.path == "" {
+		with.path = file
+	}
+	return with, nil
+}
+
+func (b *Book) add(file string, data []byte) error {
+	src, err := scan(file, data, &b.sets)
+	if err != nil {
+		return err
+	}
+	b.sources = append(b.sources, src)
+	return nil
+}
+
+// Lines is every line of the book, in the order they are read.
+func (b *Book) Lines() []Line {
+	return b.find(func([]byte, idmap.Range) bool { return true })
+}
+
+// find is the lines whose owner and range are wanted, in book order.
+func (b *Book) find(want func(owner []byte, ids idmap.Range) bool) []Line {
+	var lines []Line
+	for i := range b.sources {
+		src := &b.sources[i]
+		for j := range src.entries {
+			e := &src.entries[j]
+			if want(src.owner(e), e.ids) {
+				lines = append(lines, src.line(j, b.sets.sets))
+			}
+		}
+	}
+	return lines
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// ErrNoGrant is wrapped by the error of [Book.Grant] when the book has no line
+// for the holder from which anything can be granted.
+var ErrNoGrant = errors.New("no line of the book grants anything")
+
+// Holder is whoever asks, under every name that a line may give them.
+type Holder struct {
+	Names []string // login and decimal UID, or an orchestrator's name; the first is used in messages
+	Own   *Own     // nil if the holder is root
+}
+
+// Own is the IDs that a caller who isn't root has already, and may therefore
+// map beside those of their lines: one UID and one GID, counted on the host.
+//
+// Their GID only where setgroups is denied: a member of a group could leave it,
+// and so get at what is closed to the group (CVE-2018-7169; user_namespaces(7),
+// "The /proc/pid/setgroups file"). Either the flags of the lines deny it, or
+// the caller of [Grant.Permits] says so here.
+type Own struct {
+	UID             uint32
+	GID             uint32
+	SetgroupsDenied bool // "deny" will be written before gid_map, whatever the flags say
+}
+
+// Grant is what one holder may map, and what they must keep clear of.
+type Grant struct {
+	book   *Book
+	host   Host
+	holder Holder
+	lines  []Line // the holder's that aren't reserved
+}
+
+// roomy is where a new line is proposed: what no known allocator takes unasked
+// (see [Allocators]), except kubelet, and below the signed 32 bits that some
+// programs stop at.
+var roomy = [...]idmap.Range{
+	{Start: 200000, Count: 524288 - 200000},
+	{Start: 0x70000000, Count: 0x7ffe0000 - 0x70000000},
+}
+
+// Grant finds the holder's lines. It doesn't judge them: see [Grant.Permits].
+// The error wraps [ErrNoGrant], and gives the command that adds a line whose
+// IDs neither the book nor host uses.
+func (b *Book) Grant(h Holder, host Host) (*Grant, error) {
+	all := b.find(func(owner []byte, _ idmap.Range) bool { return h.is(owner) })
+	lines := slices.DeleteFunc(slices.Clone(all), func(l Line) bool { return l.Flags.Reserved })
+	if len(lines) > 0 {
+		return &Grant{b, host, h, lines}, nil
+	}
+	if len(h.Names) == 0 {
+		return nil, fmt.Errorf("grant: %w: the holder has no name", ErrNoGrant)
+	}
+	why := ""
+	if len(all) > 0 {
+		why = fmt.Sprintf(" (%s only reserves)", all[0].Where())
+	}
+	start := "START"
+	if r, ok := b.free(host, DefaultSize); ok {
+		start = fmt.Sprint(r.Start)
+	}
+	return nil, fmt.Errorf("grant: %s: %w%s: add one: %s",
+		strings.Join(h.Names, " or "), ErrNoGrant, why, b.addLine(h.Names[0], start, DefaultSize))
+}
+
+// addLine is the command that adds a line.
+func (b *Book) addLine(owner, start string, count uint32) string {
+	path := b.path
+	if path == "" {
+		path = Path
+	}
+	echo := "echo"
+	if strings.Contains(owner, `\`) { // which the echo of some shells reads
+		echo = `printf '%s\n'`
+	}
+	return fmt.Sprintf("%s %s >> %s", echo, quote(fmt.Sprintf("%s:%s:%d:", owner, start, count)), shellQuote(path))
+}
+
+// free is the first count IDs of the roomy ranges that neither the book nor the
+// host's accounts use.
+func (b *Book) free(host Host, count uint32) (idmap.Range, bool) {
+	var used []idmap.Range
+	for i := range b.sources {
+		for j := range b.sources[i].entries {
+			used = append(used, b.sources[i].entries[j].ids)
+		}
+	}
+	for _, accounts := range [][]Account{host.Users, host.Groups} {
+		for _, a := range accounts {
+			used = append(used, idmap.Range{Start: a.ID, Count: 1})
+		}
+	}
+	set := idmap.NewSet(used...)
+	for _, room := range roomy {
+		if fit, ok := idmap.NewSet(room).Subtract(set).FirstFit(count); ok {
+			return fit, true
+		}
+	}
+	return idmap.Range{}, false
+}
+
+// is says whether a line's owner is the holder.
+func (h Holder) is(owner []byte) bool {
+	for _, name := range h.Names {
+		if string(owner) == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Lines is the holder's lines in book order, without those that only reserve.
+func (g *Grant) Lines() []Line { return slices.Clone(g.lines) }
+
+// First is the maps of one container of the holder's first line that isn't
+// reserved: inner 0 and on, to the first of the line's IDs, as many as its size
+// says. It is an error if the line is shorter than that. The maps are still to
+// be judged by [Grant.Permits].
+func (g *Grant) First() (uids, gids idmap.Map, err error) {
+	line := g.lines[0]
+	size := line.Flags.ContainerSize()
+	if line.Range.Count < size {
+		mended := line
+		mended.Flags.Size = line.Range.Count
+		return nil, nil, fmt.Errorf("grant: %s: has %d IDs, fewer than the %d of one container: "+
+			"lengthen it, or make its containers smaller: write %q", line.Where(), line.Range.Count, size, mended)
+	}
+	m := idmap.Map{{Inner: 0, Outer: line.Range.Start, Count: size}}
+	return m, slices.Clone(m), nil
+}

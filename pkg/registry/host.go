@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// Account is a user or a group of the host.
+type Account struct {
+	Name  string
+	ID    uint32
+	Where string // "/etc/passwd:12"
+}
+
+// Host is the accounts whose IDs nobody else may use.
+type Host struct {
+	Users  []Account
+	Groups []Account
+}
+
+// LoadHost reads files in the form of passwd(5) and group(5). A user's own
+// group that the group file lacks is a group too, found at the user's line.
+//
+// Lines that aren't accounts are passed over, as getpwent(3) does: they can't
+// log in, and one stray line must not stop every container. A missing file has
+// no accounts. Directory services (NSS) are not asked.
+func LoadHost(passwd, group string) (Host, error) {
+	var h Host
+	known := make(map[uint32]bool)
+	err := eachLine(group, func(where, line string) {
+		if f := strings.Split(line, ":"); len(f) >= 3 {
+			if gid, ok := lenientID(f[2]); ok {
+				h.Groups = append(h.Groups, Account{f[0], gid, where})
+				known[gid] = true
+			}
+		}
+	})
+	if err != nil {
+		return Host{}, err
+	}
+	err = eachLine(passwd, func(where, line string) {
+		f := strings.Split(line, ":")
+		if len(f) < 4 {
+			return
+		}
+		if uid, ok := lenientID(f[2]); ok {
+			h.Users = append(h.Users, Account{f[0], uid, where})
+		}
+		if gid, ok := lenientID(f[3]); ok && !known[gid] {
+			h.Groups = append(h.Groups, Account{f[0], gid, where})
+			known[gid] = true
+		}
+	})
+	if err != nil {
+		return Host{}, err
+	}
+	return h, nil
+}
+
+// SubID is a line of /etc/subuid or /etc/subgid.
+type SubID struct {
+	Owner string // a login name or a decimal UID
+	Range idmap.Range
+	Where string // "/etc/subuid:2"
+}
+
+// LoadSubIDs reads a file in the form of subuid(5). shadow passes over what it
+// can't read, and so does this, but with a warning for each such line. A
+// missing file has no entries.
+func LoadSubIDs(path string) (ids []SubID, warnings []Conflict, err error) {
+	err = eachLine(path, func(where, line string) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			return
+		}
+		f := strings.Split(line, ":")
+		if len(f) == 3 && f[0] != "" {
+			start, ok := lenientID(f[1])
+			count, ok2 := lenientID(f[2])
+			if r := (idmap.Range{Start: start, Count: count}); ok && ok2 && r.Validate() == nil {
+				ids = append(ids, SubID{f[0], r, where})
+				return
+			}
+		}
+		warnings = append(warnings, Conflict{Severity: Warning, Where: where,
+			Message: fmt.Sprintf("%s: %q: is passed over: expected USER:START:COUNT: mend or remove the line", where, line)})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return ids, warnings, nil
+}
+
+// eachLine calls do with the place and text of every line of a file.
+func eachLine(path string, do func(where, line string)) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		do(path+":"+strconv.Itoa(number), strings.TrimSuffix(line, "\n"))
+	}
+	return nil
+}
+
+// lenientID reads a number as C libraries do in these files, where leading
+// zeros and spaces are no error.
+func lenientID(text string) (uint32, bool) {
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32)
+	return uint32(n), err == nil
+}
