@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"unicode/utf8"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ConfigName is the file of a bundle that holds its specification (runtime-spec
+// bundle.md).
+const ConfigName = "config.json"
+
+// MaxConfig is how many bytes of config.json are read. The largest that engines
+// are known to write are some hundred KiB.
+const MaxConfig = 16 << 20
+
+// ErrAmbiguous is wrapped by errors about a config.json that two readers could
+// understand differently: what is judged must be what is run.
+var ErrAmbiguous = errors.New("it can be read in more than one way")
+
+// Bundle is a config.json, read once.
+type Bundle struct {
+	// Dir is the bundle's directory: absolute, free of symbolic links.
+	Dir string
+	// Raw is every byte of config.json.
+	Raw []byte
+	// Spec is what Raw says, as runc reads it.
+	Spec *specs.Spec
+
+	file unix.Stat_t
+	dir  unix.Stat_t
+}
+
+// OpenBundle reads the config.json of the bundle in the directory dir.
+//
+// It must be a regular file of at most [MaxConfig] bytes that holds one JSON
+// object in UTF-8, no member of it named twice. Errors name the file.
+func OpenBundle(dir string) (*Bundle, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bundle: %w", err)
+	}
+	b := &Bundle{Dir: real}
+	if err := unix.Stat(real, &b.dir); err != nil {
+		return nil, fmt.Errorf("bundle: %w", &os.PathError{Op: "stat", Path: real, Err: err})
+	}
+	path := filepath.Join(real, ConfigName)
+	if b.Raw, err = readConfig(path, &b.file); err != nil {
+		return nil, err
+	}
+	if b.Spec, err = decodeSpec(b.Raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, nil
+}
+
+// readConfig reads the file in one go. It is opened without blocking, since it
+// could be a FIFO.
+func readConfig(path string, st *unix.Stat_t) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	if err := unix.Fstat(fd, st); err != nil {
+		return nil, &os.PathError{Op: "fstat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s: it isn't a regular file: expected a specification in JSON (`runc spec` writes one)", path)
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, MaxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > MaxConfig {
+		return nil, fmt.Errorf("%s: it is larger than %d MiB: expected a specification", path, MaxConfig>>20)
+	}
+	return raw, nil
+}
+
+// decodeSpec reads a specification as runc does, and refuses what another
+// reader could take for something else.
+func decodeSpec(raw []byte) (*specs.Spec, error) {
+	if err := CheckJSON(raw); err != nil {
+		return nil, err
+	}
+	spec := new(specs.Spec)
+	if err := json.Unmarshal(raw, spec); err != nil {
+		return nil, fmt.Errorf("it isn't an OCI runtime specification: %w", err)
+	}
+	return spec, nil
+}
+
+// CheckJSON refuses text that isn't exactly one JSON object in UTF-8, and one
+// in which an object names a member twice, for which readers take the first,
+// the last, or a mixture. Errors say at which byte.
+func CheckJSON(raw []byte) error {
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return errors.New("it is empty: expected a JSON object")
+	}
+	if !utf8.Valid(raw) {
+		return errors.New("it isn't UTF-8, which JSON is written in (RFC 8259, section 8.1)")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := checkValue(decoder, 0); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("byte %d: %w", decoder.InputOffset(), err)
+	}
+	if bytes.TrimSpace(raw)[0] != '{' {
+		return errors.New("expected a JSON object")
+	}
+	if rest := bytes.TrimSpace(raw[decoder.InputOffset():]); len(rest) > 0 {
+		return fmt.Errorf("byte %d: %w: something follows the JSON object", decoder.InputOffset(), ErrAmbiguous)
+	}
+	return nil
+}
+
+// maxDepth of nested values; a specification has less than ten.
+const maxDepth = 100
+
+func checkValue(decoder *json.Decoder, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("more than %d values inside of each other", maxDepth)
+	}
+	token, err := decoder.Token()
+	if err != nil {
+		return err
+	}
+	opening, ok := token.(json.Delim)
+	if !ok {
+		return nil
+	}
+	var seen map[string]bool
+	if opening == '{' {
+		seen = map[string]bool{}
+	}
+	for decoder.More() {
+		if seen != nil {
+			name, err := decoder.Token()
+			if err != nil {
+				return err
+			}
+			key, _ := name.(string)
+			if seen[key] {
+				return fmt.Errorf("%w: member %q is there twice", ErrAmbiguous, key)
+			}
+			seen[key] = true
+		}
+		if err := checkValue(decoder, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token() // the closing one
+	return err
+}
+
+// Patched is config.json with the edits made, and every other byte as it was.
+// want is the specification that the edits are meant to give.
+//
+// The result is read again as runc will read it: where it says anything else
+// than want, because of a member in other letters ("Linux" beside "linux"), the
+// error wraps [ErrAmbiguous].
+func (b *Bundle) Patched(edits []Edit, want *specs.Spec) ([]byte, error) {
+	path := filepath.Join(b.Dir, ConfigName)
+	patched, err := EditJSON(b.Raw, edits)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := CheckSame(patched, want); err != nil {
+		return nil, fmt.Errorf("%s: once changed: %w", path, err)
+	}
+	return patched, nil
+}
+
+// CheckSame refuses, with [ErrAmbiguous], JSON text that runc, which reads it
+// with the same package, would understand as anything else than want.
+func CheckSame[T any](raw []byte, want *T) error {
+	got := new(T)
+	if err := json.Unmarshal(raw, got); err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("%w: look for members whose names differ in upper and lower case only", ErrAmbiguous)
+	}
+	return nil
+}
+
+// CheckPrivate refuses a bundle that somebody other than root or the caller
+// could change between the moment it is judged and the moment the low-level
+// runtime reads it: renaming a file over a mounted one takes the mount away.
+func (b *Bundle) CheckPrivate() error {
+	self := uint32(os.Geteuid())
+	for _, it := range []struct {
+		path string
+		st   *unix.Stat_t
+	}{{b.Dir, &b.dir}, {filepath.Join(b.Dir, ConfigName), &b.file}} {
+		if it.st.Uid != 0 && it.st.Uid != self {
+			return fmt.Errorf("bundle: %s: UID %d owns it, and could change it while it is judged: expected root: run `chown root:root %s`", it.path, it.st.Uid, it.path)
+		}
+		if it.st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 {
+			return fmt.Errorf("bundle: %s: its mode is %04o, so others than its owner could change it while it is judged: run `chmod go-w %s`", it.path, it.st.Mode&0o7777, it.path)
+		}
+	}
+	return nil
+}
+
+// OpenConfig opens config.json in the directory dir, for mounting over it. It
+// must be the very file that was judged.
+func (b *Bundle) OpenConfig(dir string) (*os.File, error) {
+	path := filepath.Join(b.Dir, ConfigName)
+	fd, err := unix.Open(filepath.Join(dir, ConfigName), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "fstat", Path: path, Err: err}, f.Close())
+	}
+	if st.Dev != b.file.Dev || st.Ino != b.file.Ino {
+		return nil, errors.Join(fmt.Errorf("%s: it was replaced while it was judged", path), f.Close())
+	}
+	return f, nil
+}
+
+// Mode is the permission bits of config.json.
+func (b *Bundle) Mode() os.FileMode { return os.FileMode(b.file.Mode & 0o777) }
+
+// Enter makes the bundle's directory the working directory, and refuses one
+// that isn't the judged one any more.
+func (b *Bundle) Enter() error {
+	if err := os.Chdir(b.Dir); err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(".", &st); err != nil {
+		return fmt.Errorf("bundle: %w", &os.PathError{Op: "stat", Path: b.Dir, Err: err})
+	}
+	if st.Dev != b.dir.Dev || st.Ino != b.dir.Ino {
+		return fmt.Errorf("bundle: %s: it was replaced while it was judged", b.Dir)
+	}
+	return nil
+}
