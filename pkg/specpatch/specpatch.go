@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package specpatch
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// RecordAnnotation is the annotation that carries the record of a decision
+// along with the container. A specification may not bring it itself.
+const RecordAnnotation = "io.userns-runtime.record"
+
+// ErrRefused is wrapped by every error about a specification whose container
+// can't be run in a user namespace of its own, or not under its grant's flags.
+var ErrRefused = errors.New("refused")
+
+// Plan is what was decided about a container.
+type Plan struct {
+	// UIDs and GIDs are the maps of its user namespace.
+	UIDs, GIDs idmap.Map
+	// UserNS is the path at which the low-level runtime will find that
+	// namespace.
+	UserNS string
+	// Rootfs is the path at which it will find the root filesystem.
+	Rootfs string
+	// Record is the value of [RecordAnnotation].
+	Record string
+
+	// DenySetgroups says that the namespace denies setgroups(2).
+	DenySetgroups bool
+	// NoNewPrivs sets no_new_privs on the process.
+	NoNewPrivs bool
+}
+
+// Change is one place of the specification that was changed.
+type Change struct {
+	// Path is the member names and array indexes that lead to the place, as
+	// they stand in config.json; "-" is one past the end of an array.
+	Path []string `json:"path"`
+	// Before and After are the values; nil is "not there".
+	Before any `json:"before,omitempty"`
+	After  any `json:"after,omitempty"`
+	// Why is for the one who reads it.
+	Why string `json:"why"`
+}
+
+// Apply gives the specification as the low-level runtime shall see it, and
+// every change that was made. spec itself is left as it was.
+//
+// All reasons to refuse it are in the one error, which wraps [ErrRefused] for
+// each. Sources: runtime-spec config.md, config-linux.md; user_namespaces(7).
+func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
+	var refusals []error
+	for _, check := range []func(*specs.Spec, Plan) error{
+		checkLinux, checkNamespaces, checkMounts, checkUser, checkAnnotation,
+	} {
+		if err := check(spec, plan); err != nil {
+			refusals = append(refusals, err)
+		}
+	}
+	if len(refusals) > 0 {
+		return nil, nil, errors.Join(refusals...)
+	}
+
+	p := patcher{plan: plan, spec: *spec}
+	if spec.Linux != nil {
+		linux := *spec.Linux
+		p.spec.Linux = &linux
+	}
+	p.userNamespace()
+	p.rootfs()
+	p.process()
+	p.annotation()
+	return &p.spec, p.changes, nil
+}
+
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrRefused, fmt.Errorf(format, args...))
+}
+
+func checkLinux(spec *specs.Spec, _ Plan) error {
+	if spec.Linux == nil {
+		return refuse("linux: it is missing: expected the namespaces of a Linux container")
+	}
+	if spec.Root == nil {
+		return refuse("root: it is missing: expected the path of a root filesystem")
+	}
+	return nil
+}
+
+// checkNamespaces refuses what would change the host's mounts, and what runc
+// and we could read differently.
+func checkNamespaces(spec *specs.Spec, _ Plan) error {
+	if spec.Linux == nil {
+		return nil
+	}
+	var errs []error
+	seen := map[specs.LinuxNamespaceType]bool{}
+	for i, ns := range spec.Linux.Namespaces {
+		if seen[ns.Type] {
+			errs = append(errs, refuse("linux.namespaces[%d]: type %q is there twice", i, ns.Type))
+		}
+		seen[ns.Type] = true
+		if ns.Type == specs.MountNamespace && ns.Path != "" {
+			errs = append(errs, refuse("linux.namespaces[%d].path: joining the mount namespace %s would change mounts outside of the container: "+
+				"expected a new mount namespace, remove the path", i, ns.Path))
+		}
+	}
+	if !seen[specs.MountNamespace] {
+		errs = append(errs, refuse(`linux.namespaces: no mount namespace, so the container would change the host's mounts: add {"type": "mount"}`))
+	}
+	mapped := len(spec.Linux.UIDMappings) > 0 || len(spec.Linux.GIDMappings) > 0
+	if mapped && !seen[specs.UserNamespace] {
+		errs = append(errs, refuse(`linux.uidMappings, linux.gidMappings: there are maps, and no user namespace for them: add {"type": "user"} to linux.namespaces, or remove the maps`))
+	}
+	return errors.Join(errs...)
+}
+
+// checkMounts refuses mounts that ask runc to shift owners: nobody has said yet
+// whose files those may be.
+func checkMounts(spec *specs.Spec, _ Plan) error {
+	var errs []error
+	for i, m := range spec.Mounts {
+		if len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
+			errs = append(errs, refuse("mounts[%d]: %s: uidMappings and gidMappings: this build doesn't let a bundle shift the owners of a mount", i, m.Destination))
+		}
+		for _, option := range m.Options {
+			if option == "idmap" || option == "ridmap" {
+				errs = append(errs, refuse("mounts[%d]: %s: option %q: this build doesn't let a bundle shift the owners of a mount", i, m.Destination, option))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkUser refuses IDs that don't exist in the namespace: the kernel would
+// only say EINVAL.
+func checkUser(spec *specs.Spec, plan Plan) error {
+	if spec.Process == nil {
+		return nil
+	}
+	var errs []error
+	user := spec.Process.User
+	if _, ok := plan.UIDs.ToOuter(user.UID); !ok {
+		errs = append(errs, unmapped("process.user.uid", user.UID, plan.UIDs))
+	}
+	if _, ok := plan.GIDs.ToOuter(user.GID); !ok {
+		errs = append(errs, unmapped("process.user.gid", user.GID, plan.GIDs))
+	}
+	if !plan.DenySetgroups {
+		for i, gid := range user.AdditionalGids {
+			if _, ok := plan.GIDs.ToOuter(gid); !ok {
+				errs = append(errs, unmapped("process.user.additionalGids["+strconv.Itoa(i)+"]", gid, plan.GIDs))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func unmapped(field string, id uint32, m idmap.Map) error {
+	return refuse("%s: %d isn't an ID of the container, which has %s: give its owner a longer line in the book and size=N on it, N above %[2]d",
+		field, id, m.Inner())
+}
+
+func checkAnnotation(spec *specs.Spec, _ Plan) error {
+	if _, there := spec.Annotations[RecordAnnotation]; there {
+		return refuse("annotations: %q is this runtime's own: a bundle may not bring it (is this runtime called by itself?)", RecordAnnotation)
+	}
+	return nil
+}
+
+type patcher struct {
+	plan    Plan
+	spec    specs.Spec
+	changes []Change
+}
+
+func (p *patcher) change(before, after any, why string, path ...string) {
+	p.changes = append(p.changes, Change{Path: path, Before: before, After: after, Why: why})
+}
+
+// userNamespace gives the namespace by path alone: runc warns about a path
+// beside maps, and says that it may refuse them together one day.
+func (p *patcher) userNamespace() {
+	const why = "the user namespace is made beforehand, and joined"
+	linux := p.spec.Linux
+	linux.Namespaces = slices.Clone(linux.Namespaces)
+	i := slices.IndexFunc(linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
+	if i < 0 {
+		added := specs.LinuxNamespace{Type: specs.UserNamespace, Path: p.plan.UserNS}
+		linux.Namespaces = append(linux.Namespaces, added)
+		p.change(nil, added, why, "linux", "namespaces", "-")
+	} else {
+		var before any
+		if path := linux.Namespaces[i].Path; path != "" {
+			before = path
+		}
+		linux.Namespaces[i].Path = p.plan.UserNS
+		p.change(before, p.plan.UserNS, why, "linux", "namespaces", strconv.Itoa(i), "path")
+	}
+	const gone = "the namespace has these maps already"
+	if linux.UIDMappings != nil {
+		p.change(linux.UIDMappings, nil, gone, "linux", "uidMappings")
+		linux.UIDMappings = nil
+	}
+	if linux.GIDMappings != nil {
+		p.change(linux.GIDMappings, nil, gone, "linux", "gidMappings")
+		linux.GIDMappings = nil
+	}
+}
+
+func (p *patcher) rootfs() {
+	root := *p.spec.Root
+	p.change(root.Path, p.plan.Rootfs, "the root filesystem is mounted there with the owners of the container's range", "root", "path")
+	root.Path = p.plan.Rootfs
+	p.spec.Root = &root
+}
+
+func (p *patcher) process() {
+	if p.spec.Process == nil {
+		return
+	}
+	process := *p.spec.Process
+	p.spec.Process = &process
+	p.changes = append(p.changes, ApplyProcess(&process, p.plan.Flags(), "process")...)
+}
+
+func (p *patcher) annotation() {
+	if p.plan.Record == "" {
+		return
+	}
+	annotations := maps.Clone(p.spec.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[RecordAnnotation] = p.plan.Record
+	p.spec.Annotations = annotations
+	p.change(nil, p.plan.Record, "exec, and those who ask, find the decision there", "annotations", RecordAnnotation)
+}
+
+// ProcessFlags is what a grant takes from every process of a container.
+type ProcessFlags struct {
+	DenySetgroups bool
+	NoNewPrivs    bool
+}
+
+// Flags is the part of the plan that holds for every process.
+func (p Plan) Flags() ProcessFlags {
+	return ProcessFlags{DenySetgroups: p.DenySetgroups, NoNewPrivs: p.NoNewPrivs}
+}
+
+// ApplyProcess changes process, init's or one to be exec'd, as the flags say.
+// The paths of the changes begin with at.
+func ApplyProcess(process *specs.Process, flags ProcessFlags, at ...string) []Change {
+	var changes []Change
+	path := func(names ...string) []string { return append(slices.Clone(at), names...) }
+	if flags.NoNewPrivs && !process.NoNewPrivileges {
+		process.NoNewPrivileges = true
+		changes = append(changes, Change{Path: path("noNewPrivileges"), Before: false, After: true, Why: "flag no-new-privs"})
+	}
+	if flags.DenySetgroups && process.User.AdditionalGids != nil {
+		changes = append(changes, Change{Path: path("user", "additionalGids"), Before: process.User.AdditionalGids, Why: "flag deny-setgroups"})
+		process.User.AdditionalGids = nil
+	}
+	return changes
+}
