@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// ErrExposed is wrapped when a directory whose owners would be shifted can be
+// reached by somebody on the host who isn't root.
+var ErrExposed = errors.New("others than root can reach it")
+
+// Root inside may leave a setuid program in its own root filesystem. Through an
+// idmapped mount it is stored as root's, so whoever can reach it by any path on
+// the host becomes root there. A directory is safe when, on every path to it,
+// some directory above it is closed to all but root.
+
+func refuseExposed(dir *os.File) error {
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return fmt.Errorf("root filesystem: read /proc/self/mountinfo: %w", err)
+	}
+	id, err := mountID(dir)
+	if err != nil {
+		return fmt.Errorf("root filesystem: %w", err)
+	}
+	paths, err := Paths(dir.Name(), id, mounts)
+	if err != nil {
+		return fmt.Errorf("root filesystem: %w", err)
+	}
+	for _, path := range paths {
+		closed, err := closedAbove(path)
+		if err != nil {
+			return fmt.Errorf("root filesystem: %w", err)
+		}
+		if !closed {
+			return fmt.Errorf("root filesystem: %s: %w (by %s), and root inside could leave a setuid program there that is root's outside: "+
+				"close a directory above it with `chown root:root %s && chmod 0700 %[4]s`, or accept it with exposed-rootfs = \"allow\" in the configuration",
+				dir.Name(), ErrExposed, path, filepath.Dir(path))
+		}
+	}
+	return nil
+}
+
+// Paths is all paths at which the directory at path, which lies on the mount
+// with this ID, can be found in the mount namespace that mounts lists: through
+// its own mount, and through every other mount of the same filesystem that
+// shows it. Mounts without setuid programs (nosuid) are left out.
+//
+// path must be absolute and free of symbolic links.
+func Paths(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
+	var home *mountinfo.Info
+	for _, m := range mounts {
+		if m.ID == id {
+			home = m
+		}
+	}
+	if home == nil {
+		return nil, fmt.Errorf("%s: its mount, number %d, isn't in /proc/self/mountinfo", path, id)
+	}
+	below, ok := under(home.Mountpoint, path)
+	if !ok {
+		return nil, fmt.Errorf("%s: it doesn't lie below its mount point %s", path, home.Mountpoint)
+	}
+	// The place of the directory in its filesystem.
+	place := filepath.Join(home.Root, below)
+
+	var paths []string
+	for _, m := range mounts {
+		if m.Major != home.Major || m.Minor != home.Minor || nosuid(m) {
+			continue
+		}
+		if below, ok := under(m.Root, place); ok {
+			paths = append(paths, filepath.Join(m.Mountpoint, below))
+		}
+	}
+	return paths, nil
+}
+
+func nosuid(m *mountinfo.Info) bool {
+	for option := range strings.SplitSeq(m.Options, ",") {
+		if option == "nosuid" {
+			return true
+		}
+	}
+	return false
+}
+
+// under is the part of path below dir; ok is false when it doesn't lie there.
+func under(dir, path string) (below string, ok bool) {
+	if dir == "/" {
+		return strings.TrimPrefix(path, "/"), true
+	}
+	rest, ok := strings.CutPrefix(path, dir)
+	if !ok || (rest != "" && rest[0] != '/') {
+		return "", false
+	}
+	return strings.TrimPrefix(rest, "/"), true
+}
+
+// closedAbove says whether some directory above path lets in nobody but root.
+// The directory at path itself doesn't count: root inside owns it, and may open
+// it to anyone. A path that isn't there (hidden below another mount) can't be
+// walked by anybody and is closed.
+func closedAbove(path string) (bool, error) {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		var st unix.Stat_t
+		err := unix.Lstat(dir, &st)
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+			return true, nil
+		case err != nil:
+			return false, &os.PathError{Op: "lstat", Path: dir, Err: err}
+		}
+		if closed(&st) && !hasACL(dir, &st) {
+			return true, nil
+		}
+		if dir == "/" {
+			return false, nil
+		}
+	}
+}
+
+// closed says whether the mode lets in nobody but root. Root's own group may
+// be let in, as Docker does with its data root (0710).
+func closed(st *unix.Stat_t) bool {
+	if st.Uid != 0 || st.Mode&unix.S_IXOTH != 0 {
+		return false
+	}
+	return st.Mode&unix.S_IXGRP == 0 || st.Gid == 0
+}
+
+// hasACL says whether an access control list may let in more than the mode
+// shows. The group bits are the list's mask then (acl(5)), so without S_IXGRP
+// it lets in nobody else. An error other than "there is none" counts as a list.
+func hasACL(dir string, st *unix.Stat_t) bool {
+	if st.Mode&unix.S_IXGRP == 0 {
+		return false
+	}
+	_, err := unix.Lgetxattr(dir, "system.posix_acl_access", nil)
+	return !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP)
+}
+
+// mountID is the number in /proc/self/mountinfo of the mount that f was opened
+// on (statx(2), STATX_MNT_ID, since Linux 5.8).
+func mountID(f *os.File) (int, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, &os.PathError{Op: "statx(STATX_MNT_ID)", Path: f.Name(), Err: unix.ENOTSUP}
+	}
+	return int(st.Mnt_id), nil
+}
