@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/userns-runtime/userns-runtime/config"
+	"github.com/userns-runtime/userns-runtime/internal/report"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// decision is the audit line of one start or exec of a container, granted or
+// refused: what was asked, by whom, what allowed it, what was done.
+type decision struct {
+	Time     string `json:"time"`
+	Decision string `json:"decision"` // "granted", "refused"
+	Verb     string `json:"verb"`
+	Error    string `json:"error,omitempty"`
+
+	Subject  string  `json:"subject"`
+	UID      uint32  `json:"uid"`
+	LoginUID *uint32 `json:"loginUID,omitempty"`
+	Owner    string  `json:"owner,omitempty"`
+	OwnerBy  string  `json:"ownerBy,omitempty"`
+
+	Root   string `json:"root"`
+	ID     string `json:"id"`
+	Bundle string `json:"bundle,omitempty"`
+
+	AskedUIDs   string   `json:"askedUIDs,omitempty"`
+	AskedGIDs   string   `json:"askedGIDs,omitempty"`
+	GrantedUIDs string   `json:"grantedUIDs,omitempty"`
+	GrantedGIDs string   `json:"grantedGIDs,omitempty"`
+	Lines       []string `json:"lines,omitempty"`
+	Flags       string   `json:"flags,omitempty"`
+
+	Changes []specpatch.Change `json:"changes,omitempty"`
+	Rootfs  string             `json:"rootfs,omitempty"`
+	Runtime string             `json:"runtime,omitempty"`
+}
+
+func (c *call) newDecision() *decision {
+	return &decision{
+		Verb: c.inv.Verb, ID: c.inv.ID, Root: c.engineRoot(),
+		Subject: c.subject.Name, UID: c.subject.UID, LoginUID: loginUID(),
+	}
+}
+
+func (d *decision) allowedBy(v registry.Verdict) {
+	d.Lines = nil
+	for _, line := range v.Lines {
+		d.Lines = append(d.Lines, line.Where())
+	}
+	d.Flags = v.Flags.String()
+}
+
+// audited writes the decision that ended with err, nil for granted, and gives
+// err back. Under audit.mode "require" a grant that can't be written is
+// refused; under "warn" the caller is told, on standard error alone, since an
+// engine reads --log as the reason of a failure.
+func (c *call) audited(d *decision, err error) error {
+	d.Time = time.Now().UTC().Format(time.RFC3339Nano)
+	d.Decision = "granted"
+	if err != nil {
+		d.Decision, d.Error = "refused", err.Error()
+	}
+	auditErr := report.OpenAudit(c.cfg.Audit.Path).Write(d)
+	switch {
+	case auditErr == nil:
+	case err == nil && c.cfg.Audit.Mode == config.AuditRequire:
+		return fmt.Errorf("this decision can't be recorded, and the configuration requires it (audit.mode): %w", auditErr)
+	default:
+		c.log.Warn("this decision isn't recorded: " + auditErr.Error())
+	}
+	return err
+}

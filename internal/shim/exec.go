@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// exec is the road of exec: it obeys the record that was made when the
+// container was created, whatever the book and the bundle say by now.
+func (c *call) exec(low string) error {
+	d := c.newDecision()
+	d.Runtime = low
+	flags, err := c.prepareExec(low, d)
+	if err := c.audited(d, err); err != nil {
+		return err
+	}
+	if flags.DenySetgroups {
+		if err := linux.DropGroups(); err != nil {
+			return err
+		}
+	}
+	return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
+}
+
+// prepareExec changes the call so that the process gets the flags of the
+// container.
+func (c *call) prepareExec(low string, d *decision) (registry.Flags, error) {
+	record, err := c.record(low)
+	if err != nil {
+		return registry.Flags{}, err
+	}
+	d.Owner, d.OwnerBy, d.Lines, d.Flags = record.Owner, "record", record.Lines, record.Flags
+	d.GrantedUIDs, d.GrantedGIDs = record.UIDs.String(), record.GIDs.String()
+	flags, err := registry.ParseFlags(record.Flags)
+	if err != nil {
+		return registry.Flags{}, fmt.Errorf("%w: %w", lease.ErrRecord, err)
+	}
+	process := specpatch.ProcessFlags{DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
+	if c.inv.Flags.Process != "" {
+		d.Changes, err = c.patchProcess(process)
+		return flags, err
+	}
+	// runc takes the process from the bundle as it is on disk now, and its
+	// flags override that.
+	if process.NoNewPrivs {
+		c.inv.Flags.NoNewPrivs, c.inv.Flags.NoNewPrivsSet = true, true
+	}
+	if process.DenySetgroups {
+		c.inv.Flags.AdditionalGIDs = nil
+	}
+	return flags, nil
+}
+
+// patchProcess replaces the file of --process by a copy in memory that obeys
+// the flags. It is read once, and runc gets what was judged.
+func (c *call) patchProcess(flags specpatch.ProcessFlags) ([]specpatch.Change, error) {
+	path := c.inv.Flags.Process
+	raw, err := readProcess(path)
+	if err != nil {
+		return nil, fmt.Errorf("--process: %w", err)
+	}
+	var process specs.Process
+	if err := json.Unmarshal(raw, &process); err != nil {
+		return nil, fmt.Errorf("--process: %s: it isn't the process of an OCI runtime specification: %w", path, err)
+	}
+	changes := specpatch.ApplyProcess(&process, flags)
+	patched, err := oci.EditJSON(raw, edits(changes))
+	if err != nil {
+		return nil, fmt.Errorf("--process: %s: %w", path, err)
+	}
+	if err := oci.CheckSame(patched, &process); err != nil {
+		return nil, fmt.Errorf("--process: %s: %w", path, err)
+	}
+	memory, err := linux.MemFile("process.json", patched)
+	if err != nil {
+		return nil, fmt.Errorf("--process: %w", err)
+	}
+	defer memory.Close()
+	// Above the descriptors that the caller passes on, which begin at 3.
+	fd, err := linux.KeepAcrossExec(memory, 3+c.inv.Flags.PreserveFDs+listenFDs(c.environ))
+	if err != nil {
+		return nil, err
+	}
+	c.inv.Flags.Process = "/proc/self/fd/" + strconv.Itoa(fd)
+	return changes, nil
+}
+
+func readProcess(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, oci.MaxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > oci.MaxConfig {
+		return nil, fmt.Errorf("%s: it is larger than %d MiB", path, oci.MaxConfig>>20)
+	}
+	if err := oci.CheckJSON(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return raw, nil
+}
+
+// listenFDs is how many descriptors systemd passes on, which runc hands to the
+// container before those of --preserve-fds (sd_listen_fds(3)).
+func listenFDs(environ []string) int {
+	for _, v := range environ {
+		if number, ok := strings.CutPrefix(v, "LISTEN_FDS="); ok {
+			if n, err := strconv.Atoi(number); err == nil && n > 0 {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// containerState is what the low-level runtime says of a container
+// (runtime-spec runtime.md, "State").
+type containerState struct {
+	Pid         int               `json:"pid"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// record is the container's record, or one rebuilt from its live maps and the
+// book when it has none. It must agree with the maps that the container has.
+func (c *call) record(low string) (lease.Record, error) {
+	state, err := c.state(low)
+	if err != nil {
+		return lease.Record{}, err
+	}
+	if state.Pid <= 0 {
+		return lease.Record{}, execFailed(errors.New("cannot exec in a stopped container"))
+	}
+	uids, gids, err := c.liveMaps(state.Pid)
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("exec: container %q: %w", c.inv.ID, err)
+	}
+	text, ok := state.Annotations[specpatch.RecordAnnotation]
+	if !ok {
+		return rebuiltRecord(c.inv.ID, uids, gids)
+	}
+	record, err := lease.ParseRecord(text)
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("exec: container %q: %w", c.inv.ID, err)
+	}
+	if !record.UIDs.Equal(uids) || !record.GIDs.Equal(gids) {
+		return lease.Record{}, fmt.Errorf("exec: container %q: %w: it says UIDs %s, GIDs %s, and the container has %s and %s: it wasn't started by this runtime",
+			c.inv.ID, lease.ErrRecord, record.UIDs, record.GIDs, uids, gids)
+	}
+	return record, nil
+}
+
+// state asks the low-level runtime, in the caller's own words for its root.
+func (c *call) state(low string) (containerState, error) {
+	args := []string{}
+	if c.inv.Global.RootSet {
+		args = append(args, "--root="+c.inv.Global.Root)
+	}
+	cmd := exec.Command(low, append(args, "state", "--", c.inv.ID)...)
+	cmd.Env = c.environ
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	output, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+			return containerState{}, execFailed(errors.New(lastMessage(string(exit.Stderr))))
+		}
+		return containerState{}, fmt.Errorf("low-level runtime: %s state: %w", low, err)
+	}
+	var state containerState
+	if err := json.Unmarshal(output, &state); err != nil {
+		return containerState{}, fmt.Errorf("low-level runtime: %s state: %w", low, err)
+	}
+	return state, nil
+}
+
+// execFailed is a failure that isn't ours: runc would say the same, and end with
+// the status that tells it from the process' own.
+func execFailed(err error) error {
+	return statusError{fmt.Errorf("exec failed: %w", err), 255}
+}
+
+// lastMessage is what a line of runc's log says.
+func lastMessage(stderr string) string {
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	line := lines[len(lines)-1]
+	if _, message, ok := strings.Cut(line, "msg="); ok {
+		if plain, err := strconv.Unquote(message); err == nil {
+			return plain
+		}
+		return message
+	}
+	return line
+}
+
+// liveMaps is the maps of a process, counted on the host.
+func (c *call) liveMaps(pid int) (uids, gids idmap.Map, err error) {
+	for _, side := range []struct {
+		file string
+		own  idmap.Map
+		m    *idmap.Map
+	}{{"uid_map", c.subject.ownUIDs, &uids}, {"gid_map", c.subject.ownGIDs, &gids}} {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + side.file)
+		if err != nil {
+			return nil, nil, err
+		}
+		seen, err := idmap.ParseMap(string(text))
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", side.file, err)
+		}
+		if *side.m, err = seen.Through(side.own); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", side.file, err)
+		}
+	}
+	return uids, gids, nil
+}
+
+// rebuiltRecord finds the lines of the book that the live maps lie in: their
+// flags are what the container must have been started with.
+func rebuiltRecord(id string, uids, gids idmap.Map) (lease.Record, error) {
+	refused := func(why error) (lease.Record, error) {
+		return lease.Record{}, fmt.Errorf("exec: container %q has no record, and none can be rebuilt from its maps (UIDs %s, GIDs %s): %w: start it anew through userns-runtime",
+			id, uids, gids, why)
+	}
+	if slices.ContainsFunc(uids, func(e idmap.Extent) bool { return e.OuterRange().Contains(0) }) {
+		return refused(errors.New("its root is the host's root: it was started past this runtime"))
+	}
+	book, err := registry.Load(registry.Path, registry.DropInDir)
+	if err != nil {
+		return refused(err)
+	}
+	all := uids.Outer().Union(gids.Outer())
+	record := lease.Record{UIDs: uids, GIDs: gids}
+	var flags registry.Flags
+	left := all
+	for _, line := range book.Lines() {
+		if line.Flags.Reserved || left.Intersect(idmap.NewSet(line.Range)).Empty() {
+			continue
+		}
+		if record.Owner != "" && record.Owner != line.Owner {
+			return refused(fmt.Errorf("they lie in lines of %s and of %s (%s)", record.Owner, line.Owner, line.Where()))
+		}
+		if record.Owner == "" {
+			flags = line.Flags
+		} else {
+			flags = flags.Union(line.Flags)
+		}
+		record.Owner = line.Owner
+		record.Lines = append(record.Lines, line.Where())
+		left = left.Subtract(idmap.NewSet(line.Range))
+	}
+	if !left.Empty() {
+		return refused(fmt.Errorf("no line of the book has %s", left))
+	}
+	record.Flags = flags.String()
+	return record, nil
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// nonblock keeps open(2) from waiting for the other end of a FIFO.
+const nonblock = unix.O_NONBLOCK
+
+// errImages is wrapped by every error about the images of a checkpoint whose
+// user namespace can't be told.
+var errImages = errors.New("images of the checkpoint")
+
+// wantsRestored reads the user namespace that CRIU will make, from the images
+// that it will make it from: on restore the bundle has no say in it. The caller
+// may shift the root filesystem to those maps, as on create.
+//
+// The images are CRIU's, which restores credentials and files from them as
+// root, so they must be root's, like the bundle.
+func wantsRestored(c *call, spec *specs.Spec) (wanted, error) {
+	if spec.Linux != nil {
+		for _, ns := range spec.Linux.Namespaces {
+			if ns.Type == specs.UserNamespace && ns.Path != "" {
+				return wanted{}, fmt.Errorf("linux.namespaces: user: path: on restore the namespace is made by CRIU: remove the path")
+			}
+		}
+	}
+	uids, gids, err := dumpedMaps(c.inv.Flags.ImagePath)
+	if err != nil {
+		return wanted{}, err
+	}
+	w := wanted{restored: true}
+	if w.uids, err = uids.Through(c.subject.ownUIDs); err != nil {
+		return wanted{}, fmt.Errorf("%w: UIDs: %w", errImages, err)
+	}
+	if w.gids, err = gids.Through(c.subject.ownGIDs); err != nil {
+		return wanted{}, fmt.Errorf("%w: GIDs: %w", errImages, err)
+	}
+	return w, nil
+}
+
+// dumpedMaps is the maps of the one user namespace in the directory dir of CRIU
+// images. Every process dumped there must be in it.
+func dumpedMaps(dir string) (uids, gids idmap.Map, err error) {
+	if err := checkImages(dir); err != nil {
+		return nil, nil, err
+	}
+	namespaces, err := filepath.Glob(filepath.Join(dir, "userns-*.img"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %s: %w", errImages, dir, err)
+	}
+	if len(namespaces) != 1 {
+		return nil, nil, fmt.Errorf("%w: %s: %d user namespaces are dumped there: expected one: "+
+			"a container that was dumped outside of one would come back as the host's root", errImages, dir, len(namespaces))
+	}
+	name := filepath.Base(namespaces[0])
+	id, err := idmap.ParseID(strings.TrimSuffix(strings.TrimPrefix(name, "userns-"), ".img"))
+	if err != nil || id == 0 {
+		return nil, nil, fmt.Errorf("%w: %s: its name has no namespace's number", errImages, namespaces[0])
+	}
+	if uids, gids, err = readUserNS(namespaces[0]); err != nil {
+		return nil, nil, err
+	}
+	tasks, err := filepath.Glob(filepath.Join(dir, "ids-*.img"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %s: %w", errImages, dir, err)
+	}
+	if len(tasks) == 0 {
+		return nil, nil, fmt.Errorf("%w: %s: no ids-*.img says which namespaces the processes were in", errImages, dir)
+	}
+	for _, path := range tasks {
+		in, err := readTaskUserNS(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if in != id {
+			return nil, nil, fmt.Errorf("%w: %s: its process was in user namespace %d, and %s is the one that is dumped", errImages, path, in, name)
+		}
+	}
+	return uids, gids, nil
+}
+
+// checkImages refuses images that others than root could have written.
+func checkImages(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errImages, err)
+	}
+	paths := []string{dir}
+	for _, entry := range entries {
+		paths = append(paths, filepath.Join(dir, entry.Name()))
+	}
+	for _, path := range paths {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return fmt.Errorf("%w: %w", errImages, &os.PathError{Op: "lstat", Path: path, Err: err})
+		}
+		link := st.Mode&unix.S_IFMT == unix.S_IFLNK
+		if int(st.Uid) != os.Geteuid() || (st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 && !link) {
+			return fmt.Errorf("%w: %s: UID %d owns it, mode %04o, so others could have written it, and CRIU does as it says: expected images that only root could write",
+				errImages, path, st.Uid, st.Mode&0o7777)
+		}
+	}
+	return nil
+}
+
+// CRIU's image files: the magic numbers of all, and of two kinds, then entries,
+// each its size in four bytes and a message in the encoding of Protocol Buffers
+// (criu.org/Images; images/userns.proto, images/core.proto).
+const (
+	magicCommon = 0x54564319
+	magicUserNS = 0x55474906
+	magicIDs    = 0x54432030
+	maxImage    = 1 << 20
+)
+
+// readEntry is the first, and only, entry of an image file of one kind.
+func readEntry(path string, magic uint32) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errImages, err)
+	}
+	if len(raw) < 12 || len(raw) > maxImage ||
+		binary.LittleEndian.Uint32(raw) != magicCommon || binary.LittleEndian.Uint32(raw[4:]) != magic {
+		return nil, fmt.Errorf("%w: %s: it isn't an image of that kind by CRIU 2 or later", errImages, path)
+	}
+	if size := binary.LittleEndian.Uint32(raw[8:]); uint64(size) != uint64(len(raw)-12) {
+		return nil, fmt.Errorf("%w: %s: expected one entry of %d bytes, found %d", errImages, path, size, len(raw)-12)
+	}
+	return raw[12:], nil
+}
+
+func readUserNS(path string) (uids, gids idmap.Map, err error) {
+	entry, err := readEntry(path, magicUserNS)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = eachField(entry, func(field, _ uint64, message []byte) error {
+		var e idmap.Extent
+		err := eachField(message, func(field, value uint64, _ []byte) error {
+			if value > uint64(idmap.Invalid) {
+				return fmt.Errorf("%d has more than 32 bits", value)
+			}
+			switch field {
+			case 1:
+				e.Inner = uint32(value)
+			case 2:
+				e.Outer = uint32(value)
+			case 3:
+				e.Count = uint32(value)
+			}
+			return nil
+		})
+		switch field {
+		case 1:
+			uids = append(uids, e)
+		case 2:
+			gids = append(gids, e)
+		}
+		return err
+	})
+	if err == nil {
+		err = errors.Join(uids.Validate(), gids.Validate())
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %s: %w", errImages, path, err)
+	}
+	return uids, gids, nil
+}
+
+// readTaskUserNS is the number of the user namespace that a process was in.
+func readTaskUserNS(path string) (id uint32, err error) {
+	entry, err := readEntry(path, magicIDs)
+	if err != nil {
+		return 0, err
+	}
+	const userNSID = 10
+	err = eachField(entry, func(field, value uint64, _ []byte) error {
+		if field == userNSID {
+			id = uint32(min(value, uint64(idmap.Invalid)))
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", errImages, path, err)
+	}
+	return id, nil
+}
+
+// eachField goes through a message: a number comes as value, anything with a
+// length as message.
+func eachField(raw []byte, do func(field, value uint64, message []byte) error) error {
+	number := func() (uint64, error) {
+		n, size := binary.Uvarint(raw)
+		if size <= 0 {
+			return 0, errors.New("it is cut off")
+		}
+		raw = raw[size:]
+		return n, nil
+	}
+	for len(raw) > 0 {
+		key, err := number()
+		if err != nil {
+			return err
+		}
+		value, err := number()
+		if err != nil {
+			return err
+		}
+		var message []byte
+		switch key & 7 {
+		case 0:
+		case 2:
+			if value > uint64(len(raw)) {
+				return errors.New("it is cut off")
+			}
+			message, raw = raw[:value], raw[value:]
+		default:
+			return fmt.Errorf("field %d has a form that isn't used there", key>>3)
+		}
+		if err := do(key>>3, value, message); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/userns-runtime/userns-runtime/config"
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/internal/rootfs"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// start is the road of create, run and restore: judge, make, become the
+// low-level runtime. It returns only with the reason why not.
+func (c *call) start(low string) error {
+	d := c.newDecision()
+	p, err := c.prepare(low, d)
+	if err := c.audited(d, err); err != nil {
+		return err
+	}
+	if p.plan.DenySetgroups {
+		if err := linux.DropGroups(); err != nil {
+			return err
+		}
+	}
+	return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
+}
+
+// plan is a container that is being started.
+type plan struct {
+	bundle  *oci.Bundle
+	wanted  wanted
+	verdict registry.Verdict
+	// uids and gids are the container's maps, counted on the host.
+	uids, gids idmap.Map
+	plan       specpatch.Plan
+}
+
+// prepare does everything up to the exec: all refusals first, then what is
+// made, which ends with this process if a later step fails.
+func (c *call) prepare(low string, d *decision) (*plan, error) {
+	version, err := oci.RuntimeVersion(low, versionsDir)
+	if err != nil {
+		return nil, err
+	}
+	d.Runtime = low + " (" + version.String() + ")"
+	if version.Name == "runc" && !version.AtLeast(1, 2) {
+		return nil, fmt.Errorf("low-level runtime: %s is %s, which can't join a user namespace by its path alone: "+
+			"runc 1.2 or later is needed: install it, or name another one first in `runtimes` of the configuration", low, version)
+	}
+
+	if err := c.absolutePaths(); err != nil {
+		return nil, err
+	}
+	p := new(plan)
+	if p.bundle, err = oci.OpenBundle(c.bundleDir()); err != nil {
+		return nil, err
+	}
+	d.Bundle = p.bundle.Dir
+	if err := p.bundle.CheckPrivate(); err != nil {
+		return nil, err
+	}
+
+	owner, err := chooseOwner(c.subject, c.inv, c.program, d.Root, c.cfg, p.bundle.Spec.Annotations)
+	if err != nil {
+		return nil, err
+	}
+	d.Owner, d.OwnerBy = owner.Name, owner.By
+	grant, err := c.grant(owner)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.judge(c, grant, d); err != nil {
+		return nil, err
+	}
+	if !c.mayMount() {
+		return nil, fmt.Errorf("%s (UID %d) may have %s, but isn't root in this user namespace: starting containers without root isn't done by this build: "+
+			"call it inside of `unshare --user --map-root-user --map-auto --mount`, or as root", c.subject.Name, c.subject.UID, p.uids)
+	}
+	return p, p.make(c, low, version, owner, d)
+}
+
+// absolutePaths settles all paths that runc reads relative to the directory it
+// is called in: ours will be the bundle. Those that it reads relative to the
+// bundle, the sockets, stay.
+func (c *call) absolutePaths() error {
+	paths := []*string{&c.inv.Global.Log, &c.inv.Global.Root, &c.inv.Flags.PidFile, &c.inv.Flags.WorkPath}
+	if c.inv.Verb == "restore" {
+		if c.inv.Flags.ImagePath == "" {
+			c.inv.Flags.ImagePath = "checkpoint" // runc's default
+		}
+		paths = append(paths, &c.inv.Flags.ImagePath)
+	}
+	for _, path := range paths {
+		if err := absolute(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *call) bundleDir() string {
+	if c.inv.Flags.Bundle == "" {
+		return "."
+	}
+	return c.inv.Flags.Bundle
+}
+
+// mayMount says whether the caller can have a mount namespace of their own.
+func (c *call) mayMount() bool { return os.Geteuid() == 0 }
+
+// judge asks the grant about what the bundle wants.
+func (p *plan) judge(c *call, grant *registry.Grant, d *decision) error {
+	var err error
+	if p.wanted, err = wants(c, p.bundle.Spec); err != nil {
+		return err
+	}
+	// A namespace that is kept is a process' or a mount's from here on; the
+	// file keeps it alive.
+	if p.wanted.none() {
+		if p.uids, p.gids, err = grant.First(); err != nil {
+			return err
+		}
+	} else {
+		p.uids, p.gids = p.wanted.uids, p.wanted.gids
+		d.AskedUIDs, d.AskedGIDs = p.uids.String(), p.gids.String()
+	}
+	if p.verdict, err = grant.Permits(p.uids, p.gids); err != nil {
+		return err
+	}
+	d.GrantedUIDs, d.GrantedGIDs = p.uids.String(), p.gids.String()
+	d.allowedBy(p.verdict)
+	return p.checkFlags(c)
+}
+
+// checkFlags refuses what would make a flag of the grant an empty promise.
+func (p *plan) checkFlags(c *call) error {
+	flags := p.verdict.Flags
+	if !c.subject.engine() && flags.NoNewPrivs {
+		return fmt.Errorf("%s: flag no-new-privs can't hold in a user namespace that belongs to %s, who has every capability in it: "+
+			"have root start the container, or take the flag from the line", where(p.verdict), c.subject.Name)
+	}
+	if p.wanted.userns != nil && flags.DenySetgroups && !p.wanted.denySetgroups {
+		return fmt.Errorf("%s: flag deny-setgroups: the namespace %s allows setgroups, which can't be changed any more: make it with setgroups denied, or leave out the path",
+			where(p.verdict), p.wanted.userns.Name())
+	}
+	if c.inv.Verb == "restore" && (flags.DenySetgroups || flags.NoNewPrivs) {
+		return fmt.Errorf("%s: flags %s can't be enforced on restore, since CRIU makes the namespace and its processes as they were dumped: start the container anew", where(p.verdict), flags)
+	}
+	return nil
+}
+
+func where(v registry.Verdict) string {
+	if len(v.Lines) == 0 {
+		return "the book"
+	}
+	return v.Lines[0].Where()
+}
+
+// make patches the specification, creates the namespace and sets the stage.
+func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d *decision) error {
+	method := rootfs.IDMap
+	if p.wanted.ownRootfs() {
+		method = rootfs.AsIs
+	}
+	record := lease.Record{
+		Owner: owner.Name, Flags: p.verdict.Flags.String(), UIDs: p.uids, GIDs: p.gids,
+		Lines: d.Lines, Method: string(method), Runtime: low + " (" + version.String() + ")",
+	}
+	p.plan = specpatch.Plan{
+		UIDs: p.uids, GIDs: p.gids,
+		UserNS: stageUserNS, Rootfs: stageRootfs, Record: record.String(),
+		DenySetgroups: p.verdict.Flags.DenySetgroups, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
+	}
+	spec, changes, err := specpatch.Apply(p.bundle.Spec, p.plan)
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(p.bundle.Dir, oci.ConfigName), err)
+	}
+	d.Changes = changes
+	patched, err := p.bundle.Patched(edits(changes), spec)
+	if err != nil {
+		return err
+	}
+
+	userns, err := p.namespace(c)
+	if err != nil {
+		return err
+	}
+	defer userns.Close()
+	s := stage{
+		bundle: p.bundle, config: patched, userns: userns, rootfs: p.bundle.Spec.Root.Path,
+		request: rootfs.Request{AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow},
+	}
+	if method == rootfs.IDMap {
+		s.request.UserNS = userns
+	}
+	got, err := s.set()
+	if err != nil {
+		return err
+	}
+	d.Rootfs = string(got)
+	c.inv.Flags.Bundle = "" // we are in it
+	return nil
+}
+
+// namespace is the container's user namespace: the one that the bundle names,
+// or a new one.
+func (p *plan) namespace(c *call) (*os.File, error) {
+	if p.wanted.userns != nil {
+		return p.wanted.userns, nil
+	}
+	local := delegate.Namespace{DenySetgroups: p.plan.DenySetgroups}
+	var err error
+	if local.UIDs, err = p.uids.Into(c.subject.ownUIDs); err != nil {
+		return nil, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
+	}
+	if local.GIDs, err = p.gids.Into(c.subject.ownGIDs); err != nil {
+		return nil, fmt.Errorf("GIDs: %w: this user namespace doesn't hold the whole range", err)
+	}
+	return delegate.Create(local)
+}
+
+// edits is the changes as the bytes of config.json take them.
+func edits(changes []specpatch.Change) []oci.Edit {
+	out := make([]oci.Edit, len(changes))
+	for i, change := range changes {
+		out[i] = oci.Edit{Path: change.Path, Value: change.After}
+	}
+	return out
+}
+
+// wanted is the user namespace that a bundle, or the images of a checkpoint,
+// ask for. Without maps they ask for none in particular.
+type wanted struct {
+	uids, gids    idmap.Map
+	userns        *os.File // of a namespace by path
+	denySetgroups bool     // of that namespace
+	restored      bool     // the maps are a checkpoint's
+}
+
+func (w wanted) none() bool { return w.uids == nil && w.gids == nil }
+
+// ownRootfs says whether the bundle's maker chose the maps, and so has made the
+// root filesystem's owners fit them.
+func (w wanted) ownRootfs() bool { return !w.none() && !w.restored }
+
+// wants reads what user namespace is asked for.
+func wants(c *call, spec *specs.Spec) (wanted, error) {
+	if c.inv.Verb == "restore" {
+		return wantsRestored(c, spec)
+	}
+	if spec.Linux == nil {
+		return wanted{}, nil
+	}
+	i := slices.IndexFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
+	if i >= 0 && spec.Linux.Namespaces[i].Path != "" {
+		return wantsByPath(c, spec, spec.Linux.Namespaces[i].Path)
+	}
+	return wantsByMaps(c, spec)
+}
+
+// wantsByMaps reads uidMappings and gidMappings. One without the other is
+// refused by Permits, which takes no empty map.
+func wantsByMaps(c *call, spec *specs.Spec) (w wanted, err error) {
+	if w.uids, err = hostMap("uidMappings", spec.Linux.UIDMappings, c.subject.ownUIDs); err != nil {
+		return wanted{}, err
+	}
+	if w.gids, err = hostMap("gidMappings", spec.Linux.GIDMappings, c.subject.ownGIDs); err != nil {
+		return wanted{}, err
+	}
+	return w, nil
+}
+
+// hostMap is a map of a specification, its outer IDs counted on the host
+// instead of in the caller's namespace.
+func hostMap(field string, mappings []specs.LinuxIDMapping, own idmap.Map) (idmap.Map, error) {
+	if len(mappings) == 0 {
+		return nil, nil
+	}
+	m := make(idmap.Map, len(mappings))
+	for i, mapping := range mappings {
+		m[i] = idmap.Extent{Inner: mapping.ContainerID, Outer: mapping.HostID, Count: mapping.Size}
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("linux.%s: %w", field, err)
+	}
+	host, err := m.Through(own)
+	if err != nil {
+		return nil, fmt.Errorf("linux.%s: %w", field, err)
+	}
+	return host, nil
+}
+
+// wantsByPath looks at a namespace that is there already. The file is kept and
+// handed on, so that what is run is what was looked at.
+func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
+	const field = "linux.namespaces: user: path"
+	if !filepath.IsAbs(path) {
+		return wanted{}, fmt.Errorf("%s: %q: expected an absolute path", field, path)
+	}
+	ns, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return wanted{}, fmt.Errorf("%s: %w", field, err)
+	}
+	is, err := delegate.Look(ns)
+	if err != nil {
+		return wanted{}, errors.Join(fmt.Errorf("%s: %w: expected a user namespace below the caller's own", field, err), ns.Close())
+	}
+	if is.Owner != uint32(os.Geteuid()) {
+		return wanted{}, errors.Join(fmt.Errorf("%s: %s belongs to UID %d, who has every capability in it: expected one that belongs to the caller (UID %d)",
+			field, path, is.Owner, os.Geteuid()), ns.Close())
+	}
+	w := wanted{userns: ns, denySetgroups: is.DenySetgroups}
+	if w.uids, err = is.UIDs.Through(c.subject.ownUIDs); err != nil {
+		return wanted{}, fmt.Errorf("%s: %s: %w", field, path, err)
+	}
+	if w.gids, err = is.GIDs.Through(c.subject.ownGIDs); err != nil {
+		return wanted{}, fmt.Errorf("%s: %s: %w", field, path, err)
+	}
+	if len(w.uids) == 0 || len(w.gids) == 0 {
+		return wanted{}, fmt.Errorf("%s: %s: it has no maps yet", field, path)
+	}
+	named, err := wantsByMaps(c, spec)
+	if err != nil {
+		return wanted{}, err
+	}
+	if !named.none() && (!named.uids.Equal(w.uids) || !named.gids.Equal(w.gids)) {
+		return wanted{}, fmt.Errorf("%s: %s maps UIDs %s and GIDs %s, and uidMappings and gidMappings say %s and %s: leave one out",
+			field, path, w.uids, w.gids, named.uids, named.gids)
+	}
+	return w, nil
+}
