@@ -31,14 +31,20 @@ func (c *call) exec(low string) error {
 	d.Runtime = low
 	flags, err := c.prepareExec(low, d)
 	if err := c.audited(d, err); err != nil {
-		return err
+		return execFailed(err)
 	}
 	if flags.DenySetgroups {
 		if err := linux.DropGroups(); err != nil {
-			return err
+			return execFailed(err)
 		}
 	}
-	return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
+	return execFailed(oci.Exec(low, c.inv.Argv(), c.environ, c.caller))
+}
+
+// execFailed gives every failure of exec runc's words, and the status by which
+// its callers tell it from one of the process' own.
+func execFailed(err error) error {
+	return statusError{fmt.Errorf("exec failed: %w", err), 255}
 }
 
 // prepareExec changes the call so that the process gets the flags of the
@@ -151,11 +157,11 @@ func (c *call) record(low string) (lease.Record, error) {
 		return lease.Record{}, err
 	}
 	if state.Pid <= 0 {
-		return lease.Record{}, execFailed(errors.New("cannot exec in a stopped container"))
+		return lease.Record{}, errors.New("cannot exec in a stopped container")
 	}
 	uids, gids, err := c.liveMaps(state.Pid)
 	if err != nil {
-		return lease.Record{}, fmt.Errorf("exec: container %q: %w", c.inv.ID, err)
+		return lease.Record{}, fmt.Errorf("container %q: %w", c.inv.ID, err)
 	}
 	text, ok := state.Annotations[specpatch.RecordAnnotation]
 	if !ok {
@@ -163,10 +169,10 @@ func (c *call) record(low string) (lease.Record, error) {
 	}
 	record, err := lease.ParseRecord(text)
 	if err != nil {
-		return lease.Record{}, fmt.Errorf("exec: container %q: %w", c.inv.ID, err)
+		return lease.Record{}, fmt.Errorf("container %q: %w", c.inv.ID, err)
 	}
 	if !record.UIDs.Equal(uids) || !record.GIDs.Equal(gids) {
-		return lease.Record{}, fmt.Errorf("exec: container %q: %w: it says UIDs %s, GIDs %s, and the container has %s and %s: it wasn't started by this runtime",
+		return lease.Record{}, fmt.Errorf("container %q: %w: it says UIDs %s, GIDs %s, and the container has %s and %s: it wasn't started by this runtime",
 			c.inv.ID, lease.ErrRecord, record.UIDs, record.GIDs, uids, gids)
 	}
 	return record, nil
@@ -185,7 +191,7 @@ func (c *call) state(low string) (containerState, error) {
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			return containerState{}, execFailed(errors.New(lastMessage(string(exit.Stderr))))
+			return containerState{}, errors.New(lastMessage(string(exit.Stderr)))
 		}
 		return containerState{}, fmt.Errorf("low-level runtime: %s state: %w", low, err)
 	}
@@ -194,12 +200,6 @@ func (c *call) state(low string) (containerState, error) {
 		return containerState{}, fmt.Errorf("low-level runtime: %s state: %w", low, err)
 	}
 	return state, nil
-}
-
-// execFailed is a failure that isn't ours: runc would say the same, and end with
-// the status that tells it from the process' own.
-func execFailed(err error) error {
-	return statusError{fmt.Errorf("exec failed: %w", err), 255}
 }
 
 // lastMessage is what a line of runc's log says.
@@ -241,7 +241,7 @@ func (c *call) liveMaps(pid int) (uids, gids idmap.Map, err error) {
 // flags are what the container must have been started with.
 func rebuiltRecord(id string, uids, gids idmap.Map) (lease.Record, error) {
 	refused := func(why error) (lease.Record, error) {
-		return lease.Record{}, fmt.Errorf("exec: container %q has no record, and none can be rebuilt from its maps (UIDs %s, GIDs %s): %w: start it anew through userns-runtime",
+		return lease.Record{}, fmt.Errorf("container %q has no record, and none can be rebuilt from its maps (UIDs %s, GIDs %s): %w: start it anew through userns-runtime",
 			id, uids, gids, why)
 	}
 	if slices.ContainsFunc(uids, func(e idmap.Extent) bool { return e.OuterRange().Contains(0) }) {

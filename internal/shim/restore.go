@@ -124,6 +124,7 @@ const (
 	magicUserNS = 0x55474906
 	magicIDs    = 0x54432030
 	maxImage    = 1 << 20
+	userNSField = 10 // task_kobj_ids_entry.user_ns_id
 )
 
 // readEntry is the first, and only, entry of an image file of one kind.
@@ -186,9 +187,8 @@ func readTaskUserNS(path string) (id uint32, err error) {
 	if err != nil {
 		return 0, err
 	}
-	const userNSID = 10
 	err = eachField(entry, func(field, value uint64, _ []byte) error {
-		if field == userNSID {
+		if field == userNSField {
 			id = uint32(min(value, uint64(idmap.Invalid)))
 		}
 		return nil

@@ -48,7 +48,7 @@ type stage struct {
 	config  []byte // the patched config.json
 	userns  *os.File
 	request rootfs.Request // Source and Target are filled in here
-	rootfs  string         // the root filesystem, relative to the bundle
+	rootfs  string         // root.path, which may be relative to the bundle
 }
 
 // set moves the calling thread to the stage, with the bundle as its working
@@ -66,7 +66,7 @@ func (s *stage) set() (rootfs.Method, error) {
 	}
 	// Opened before stageDir is covered, and in the namespace that it is
 	// cloned in.
-	source, err := rootfs.Open(s.rootfs)
+	source, err := s.openRootfs()
 	if err != nil {
 		return "", err
 	}
@@ -92,6 +92,23 @@ func (s *stage) set() (rootfs.Method, error) {
 		return "", err
 	}
 	return method, s.bindConfig(original)
+}
+
+// openRootfs opens the root filesystem, and refuses a path with a symbolic link
+// in it, as runc does.
+func (s *stage) openRootfs() (*os.File, error) {
+	path := s.rootfs
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(s.bundle.Dir, path)
+	}
+	source, err := rootfs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if source.Name() != filepath.Clean(path) {
+		return nil, errors.Join(fmt.Errorf("root filesystem: %s: it has a symbolic link in it, which runc doesn't take: expected %s in root.path", path, source.Name()), source.Close())
+	}
+	return source, nil
 }
 
 func bindUserNS(ns *os.File) error {
