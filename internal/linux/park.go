@@ -17,7 +17,9 @@ import (
 // namespace, so that the namespace can be mapped and looked at through
 // /proc/PID. It dies with the thread that made it, or at [Parked.Close].
 //
-// The PID can't be reused before Close, since the child isn't reaped.
+// The PID can't be reused before Close, since the child isn't reaped. A child in
+// a new namespace must be closed before anybody else gets into it: it is as
+// privileged on the host as the caller.
 type Parked struct{ pid int }
 
 // ParkInNewUserNS starts a child in a new user namespace. The namespace belongs
@@ -111,6 +113,14 @@ func parkedChild(nsfd, report, parent int) {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
 	}
 	if nsfd >= 0 {
+		// Whoever has CAP_SYS_PTRACE in the namespace to be joined may trace
+		// its processes, and this one still has the caller's host UID, files
+		// and mounts. A process that isn't dumpable can be traced only with
+		// the capability in the namespace its memory comes from, which is the
+		// caller's (ptrace(2), "Ptrace access mode checking").
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
+			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+		}
 		_, _, errno := syscall.RawSyscall(unix.SYS_SETNS, uintptr(nsfd), unix.CLONE_NEWUSER, 0)
 		result[0] = byte(errno)
 		// Joining another user namespace clears the parent-death signal
