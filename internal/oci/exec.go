@@ -120,6 +120,9 @@ func RuntimeVersion(path, cacheDir string) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("low-level runtime: %s --version: %w", path, err)
 	}
+	if strings.HasPrefix(string(output), "userns-runtime version ") {
+		return Version{}, fmt.Errorf("low-level runtime: %s: %w: set `runtimes` in the configuration to the path of runc", path, ErrRecursion)
+	}
 	v, err := ParseVersion(string(output))
 	if err != nil {
 		return Version{}, fmt.Errorf("low-level runtime: %s: %w", path, err)

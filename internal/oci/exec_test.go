@@ -131,6 +131,14 @@ func TestRuntimeVersionIsKept(t *testing.T) {
 			t.Errorf("%s isn't a symbolic link", entry.Name())
 		}
 	}
+	write("1.5.2\necho more")
+	if err := os.WriteFile(path+".copy", []byte("#!/bin/sh\necho userns-runtime version 1\necho runc version 1.5.2\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := RuntimeVersion(path+".copy", cache); !errors.Is(err, ErrRecursion) {
+		t.Errorf("a copy of ourselves: got %v %v", v, err)
+	}
+	write("1.1.5")
 	// Where nothing can be kept, the answer is the same.
 	if v, err := RuntimeVersion(path, "/proc/nowhere/cache"); err != nil || v.String() != "runc 1.1.5" {
 		t.Fatalf("without a cache: got %v %v", v, err)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -60,7 +61,7 @@ type Change struct {
 func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
 	var refusals []error
 	for _, check := range []func(*specs.Spec, Plan) error{
-		checkLinux, checkNamespaces, checkMounts, checkUser, checkAnnotation,
+		checkLinux, checkNamespaces, checkMounts, checkMountOwners, checkUser, checkAnnotation,
 	} {
 		if err := check(spec, plan); err != nil {
 			refusals = append(refusals, err)
@@ -135,6 +136,36 @@ func checkMounts(spec *specs.Spec, _ Plan) error {
 		for _, option := range m.Options {
 			if option == "idmap" || option == "ridmap" {
 				errs = append(errs, refuse("mounts[%d]: %s: option %q: this build doesn't let a bundle shift the owners of a mount", i, m.Destination, option))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkMountOwners refuses filesystems made for an ID that doesn't exist in the
+// namespace: the kernel would only say EINVAL.
+func checkMountOwners(spec *specs.Spec, plan Plan) error {
+	var errs []error
+	for i, m := range spec.Mounts {
+		if m.Type != "tmpfs" && m.Type != "devpts" {
+			continue
+		}
+		for _, option := range m.Options {
+			name, value, _ := strings.Cut(option, "=")
+			ids := plan.UIDs
+			switch name {
+			case "uid":
+			case "gid":
+				ids = plan.GIDs
+			default:
+				continue
+			}
+			id, err := idmap.ParseID(value)
+			if err != nil {
+				continue // the kernel's to read
+			}
+			if _, ok := ids.ToOuter(id); !ok {
+				errs = append(errs, unmapped(fmt.Sprintf("mounts[%d]: %s: option %s", i, m.Destination, option), id, ids))
 			}
 		}
 	}

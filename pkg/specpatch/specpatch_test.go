@@ -159,6 +159,15 @@ func TestApplyRefuses(t *testing.T) {
 				s.Mounts = []specs.Mount{{Destination: "/a", Options: []string{"ro", "ridmap"}}, {Destination: "/b", Options: []string{"idmap"}}}
 			}, []string{`mounts[0]: /a: option "ridmap"`, `mounts[1]: /b: option "idmap"`},
 		},
+		"filesystem of an unmapped ID": {
+			func(s *specs.Spec) {
+				s.Mounts = []specs.Mount{
+					{Destination: "/dev/pts", Type: "devpts", Options: []string{"newinstance", "gid=1000"}},
+					{Destination: "/t", Type: "tmpfs", Options: []string{"uid=1001", "gid=999"}},
+					{Destination: "/b", Type: "bind", Options: []string{"uid=5000"}},
+				}
+			}, []string{"mounts[0]: /dev/pts: option gid=1000: 1000", "mounts[1]: /t: option uid=1001: 1001"},
+		},
 		"unmapped IDs, all at once": {
 			func(s *specs.Spec) {
 				s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{0, 1002}}
