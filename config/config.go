@@ -39,9 +39,13 @@ type Config struct {
 	DefaultOwner string
 	// Annotations are the names, without AnnotationPrefix, that a bundle may
 	// decide by.
-	Annotations   []string
-	Shift         Shift
-	BindFallback  BindFallback
+	Annotations  []string
+	Shift        Shift
+	BindFallback BindFallback
+	// RootfsDirs are the directories, beside the bundle's own, below which a
+	// plain directory may lie that is idmapped as a root filesystem: root
+	// inside is root there.
+	RootfsDirs    []string
 	ExposedRootfs ExposedRootfs
 	Audit         Audit
 	Rules         []Rule
@@ -115,9 +119,14 @@ func Default() Config {
 			"/usr/bin/runc",
 			"/usr/sbin/runc",
 		},
-		DefaultOwner:  "dockroot",
-		Shift:         ShiftAuto,
-		BindFallback:  BindFallbackError,
+		DefaultOwner: "dockroot",
+		Shift:        ShiftAuto,
+		BindFallback: BindFallbackError,
+		RootfsDirs: []string{
+			"/var/lib/docker",
+			"/var/lib/containerd",
+			"/var/lib/containers/storage",
+		},
 		ExposedRootfs: ExposedRootfsRefuse,
 		Audit: Audit{
 			Path: "/var/log/userns-runtime/audit.jsonl",

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
 // put makes a file with that owner and mode.
@@ -73,22 +75,27 @@ func TestLoadRefusesFiles(t *testing.T) {
 	}
 	alice, group, world := put(t, "", 1000, 0o600), put(t, "", 0, 0o620), put(t, "", 0, 0o602)
 	both := put(t, "", 1000, 0o666)
+	odd := at("a name with spaces")
+	if err := os.Rename(put(t, "", 1000, 0o600), odd); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name, path string
 		want       []string
 	}{
-		{"symlink", at("link"), []string{"is a symlink"}},
-		{"dangling symlink", at("dangling"), []string{"is a symlink"}},
+		{"symlink", at("link"), []string{"is a symbolic link"}},
+		{"dangling symlink", at("dangling"), []string{"is a symbolic link"}},
 		{"FIFO", at("fifo"), []string{"expected a regular file"}},
 		{"directory", dir, []string{"expected a regular file"}},
 		{"device", "/dev/zero", []string{"expected a regular file"}},
 		{"below a file", good + "/config.toml", []string{"not a directory"}},
-		{"owner", alice, []string{"owned by UID 1000: expected root", "chown root " + alice}},
+		{"owner", alice, []string{"owned by UID 1000: expected root", "chown root: " + alice}},
 		{"overflow owner where root is mapped", put(t, "", 65534, 0o600), []string{"owned by UID 65534: expected root"}},
 		{"group may write", group, []string{"mode 0620", "chmod go-w " + group}},
 		{"others may write", world, []string{"mode 0602", "chmod go-w " + world}},
-		{"owner and mode", both, []string{"owned by UID 1000", "mode 0666"}},
+		{"owner and mode", both, []string{"owned by UID 1000", "mode 0666", "chown root: " + both + " && chmod go-w " + both}},
 		{"too large", put(t, strings.Repeat("#", maxSize+1), 0, 0o600), []string{"1048577 bytes: expected at most 1048576"}},
+		{"path to quote", odd, []string{"owned by UID 1000: expected root", "chown root: '" + odd + "'"}},
 		{"content", put(t, "\nx = 1", 0, 0o600), []string{":2: unknown key x"}},
 	}
 	for _, tt := range tests {
@@ -115,7 +122,8 @@ func TestLoadRefusesFiles(t *testing.T) {
 	})
 }
 
-func TestOwnedByRoot(t *testing.T) {
+func TestOwner(t *testing.T) {
+	needRoot(t)
 	const (
 		initial  = "         0          0 4294967295\n"
 		rootless = "0 1000 1\n1 100000 65536\n"
@@ -123,36 +131,30 @@ func TestOwnedByRoot(t *testing.T) {
 	)
 	tests := []struct {
 		name, uidMap string
-		uid          uint32
+		uid          int
 		want         string // "" when it is root's
 	}{
 		{"root", initial, 0, ""},
-		{"user", initial, 1000, "owned by UID 1000: expected root"},
-		{"nobody", initial, 65534, "owned by UID 65534: expected root"},
+		{"user", initial, 1000, "owned by UID 1000: expected root, who is UID 0 here"},
+		{"nobody", initial, 65534, "owned by UID 65534: expected root, who is UID 0 here"},
 		{"rootless: root shows as overflow", rootless, 65534, ""},
-		{"rootless: UID 0 is the user", rootless, 0, "expected the host's root, which shows as 65534 here"},
-		{"rootless: one of the user's", rootless, 1, "owned by UID 1 of this user namespace"},
+		{"rootless: UID 0 is the user", rootless, 0, "owned by UID 0: expected root, who is UID 65534 here"},
+		{"rootless: one of the user's", rootless, 1, "owned by UID 1: expected root, who is UID 65534 here"},
 		{"root under another number", moved, 70000, ""},
-		{"not root though it is 0", moved, 0, "owned by UID 0: expected root"},
-		{"overflow though root has a number", moved, 65534, "owned by UID 65534: expected root"},
-		{"a map that isn't one", "x", 0, "whose file it is"},
+		{"not root though it is 0", moved, 0, "owned by UID 0: expected root, who is UID 70000 here"},
+		{"overflow though root has a number", moved, 65534, "owned by UID 65534: expected root, who is UID 70000 here"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "uid_map")
-			if err := os.WriteFile(path, []byte(tt.uidMap), 0o600); err != nil {
+			uids, err := idmap.ParseMap(tt.uidMap)
+			if err != nil {
 				t.Fatal(err)
 			}
-			err := ownedByRoot(tt.uid, path)
-			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			path := put(t, "", tt.uid, 0o600)
+			_, err = read(path, idmap.RootAs(uids))
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), "config: "+path+": is "+tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}
-	t.Run("no proc", func(t *testing.T) {
-		_, err := readTrusted(put(t, "", os.Geteuid(), 0o600), "/nonexistent/uid_map")
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("got %v, which would pass for a host without a file", err)
-		}
-	})
 }

@@ -19,6 +19,7 @@ func schema(c *Config) []field {
 		list("annotations", &c.Annotations, oneOf(AnnotationOwner, AnnotationStableName, AnnotationSize), false),
 		text("shift", &c.Shift, oneOf(ShiftAuto, ShiftChown)),
 		text("bind-fallback", &c.BindFallback, oneOf(BindFallbackError, BindFallbackPlain)),
+		list("rootfs-dirs", &c.RootfsDirs, aDir, false),
 		text("exposed-rootfs", &c.ExposedRootfs, oneOf(ExposedRootfsRefuse, ExposedRootfsAllow)),
 		group("audit",
 			text("path", &c.Audit.Path, aFile),
@@ -176,6 +177,10 @@ var (
 	aFile = check{
 		func(s string) bool { return cleanAbs(s) && s != "/" },
 		`an absolute path of a file, without "..", "//" or a slash at its end`,
+	}
+	aDir = check{
+		func(s string) bool { return cleanAbs(s) && s != "/" },
+		`an absolute path of a directory other than /, without "..", "//" or a slash at its end`,
 	}
 	anOwner       = check{ownerName, anOwnerIs}
 	anOwnerOrNone = check{

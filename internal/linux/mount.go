@@ -65,11 +65,12 @@ func CloneTree(dir *os.File) (*Tree, error) {
 
 // IDMap shifts the owners seen through the topmost mount of the tree: what is
 // stored as ID n is seen as what ID n of the user namespace is outside
-// (mount_setattr(2), MOUNT_ATTR_IDMAP, since Linux 5.12). Mounts below it are
-// left as they are. EINVAL means that the filesystem can't be idmapped, EPERM
+// (mount_setattr(2), MOUNT_ATTR_IDMAP, since Linux 5.12). Device nodes on it
+// can't be opened any more (MOUNT_ATTR_NODEV): their owner is shifted as well.
+// Mounts below it are left as they are. EINVAL means that the filesystem can't be idmapped, EPERM
 // that the caller isn't privileged over the filesystem.
 func (t *Tree) IDMap(userns *os.File) error {
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd())}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP | unix.MOUNT_ATTR_NODEV, Userns_fd: uint64(userns.Fd())}
 	if err := unix.MountSetattr(int(t.file.Fd()), "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		return &os.PathError{Op: "mount_setattr(MOUNT_ATTR_IDMAP)", Path: t.file.Name(), Err: err}
 	}

@@ -50,9 +50,9 @@ func refuseExposed(dir *os.File) error {
 }
 
 // Paths is all paths at which the directory at path, which lies on the mount
-// with this ID, can be found in the mount namespace that mounts lists: through
-// its own mount, and through every other mount of the same filesystem that
-// shows it. Mounts without setuid programs (nosuid) are left out.
+// with this ID, or one below it, can be found in the mount namespace that
+// mounts lists: through its own mount, and through every other mount of the
+// same filesystem that shows it or a part of it. Mounts without setuid programs (nosuid) are left out.
 //
 // path must be absolute and free of symbolic links.
 func Paths(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
@@ -79,6 +79,8 @@ func Paths(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
 		}
 		if below, ok := under(m.Root, place); ok {
 			paths = append(paths, filepath.Join(m.Mountpoint, below))
+		} else if _, ok := under(place, m.Root); ok {
+			paths = append(paths, m.Mountpoint)
 		}
 	}
 	return paths, nil

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +35,9 @@ type Request struct {
 	Target string
 	// UserNS is the user namespace to shift the owners to; nil leaves them.
 	UserNS *os.File
+	// Within is the directories that a source whose owners are shifted must lie
+	// below, not be: real paths. Root inside is root of everything in it.
+	Within []string
 	// AllowExposed shifts a directory that others than root can reach; see
 	// [Exposed].
 	AllowExposed bool
@@ -42,8 +47,9 @@ type Request struct {
 // the source come along, unshifted: nobody has said that root inside may be
 // root there.
 //
-// Refused are a source that isn't a directory, one that others can reach
-// ([ErrExposed]), and one whose filesystem can't be idmapped ([ErrNoIDMap]).
+// Refused are a source that isn't a directory; and, where owners are shifted, one
+// that lies elsewhere ([ErrOutside]), one that others can reach ([ErrExposed]),
+// and one whose filesystem can't be idmapped ([ErrNoIDMap]).
 // On error nothing is mounted.
 func Prepare(r Request) (Method, error) {
 	var st unix.Stat_t
@@ -53,8 +59,8 @@ func Prepare(r Request) (Method, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return "", fmt.Errorf("root filesystem: %s: it isn't a directory", r.Source.Name())
 	}
-	if r.UserNS != nil && !r.AllowExposed {
-		if err := refuseExposed(r.Source); err != nil {
+	if r.UserNS != nil {
+		if err := r.checkShift(); err != nil {
 			return "", err
 		}
 	}
@@ -75,6 +81,26 @@ func Prepare(r Request) (Method, error) {
 		return "", fmt.Errorf("root filesystem: %w", err)
 	}
 	return method, nil
+}
+
+// ErrOutside is wrapped when a directory whose owners would be shifted isn't one
+// that anybody has set aside for root filesystems.
+var ErrOutside = errors.New("it isn't set aside for root filesystems")
+
+// checkShift refuses a source of which root inside may not be root.
+func (r Request) checkShift() error {
+	if !slices.ContainsFunc(r.Within, func(dir string) bool {
+		below, ok := under(dir, r.Source.Name())
+		return ok && below != ""
+	}) {
+		return fmt.Errorf("root filesystem: %s: %w, and root inside would be root of all that is in it: expected a directory below one of %s: "+
+			"move it there, or add the directory that it lies in to rootfs-dirs in the configuration",
+			r.Source.Name(), ErrOutside, strings.Join(r.Within, ", "))
+	}
+	if r.AllowExposed {
+		return nil
+	}
+	return refuseExposed(r.Source)
 }
 
 // ErrNoIDMap is wrapped when the owners on a filesystem can't be shifted.

@@ -96,7 +96,7 @@ func TestPrepare(t *testing.T) {
 				defer dir.Close()
 				request := Request{Source: dir, Target: target}
 				if method == IDMap {
-					request.UserNS = ns
+					request.UserNS, request.Within = ns, []string{"/nowhere", closed}
 				}
 				got, err := Prepare(request)
 				if err != nil || got != method {
@@ -135,12 +135,65 @@ func TestPrepareRefuses(t *testing.T) {
 			return err
 		}
 		defer source.Close()
-		method, err := Prepare(Request{Source: source, Target: target, UserNS: ns, AllowExposed: true})
+		method, err := Prepare(Request{Source: source, Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true})
 		if !errors.Is(err, ErrNoIDMap) || method != "" || !strings.Contains(err.Error(), "on ramfs") {
 			t.Errorf("ramfs: got %q %v", method, err)
 		}
 		if mounted, err := mountinfo.Mounted(target); err != nil || mounted {
 			t.Errorf("ramfs: something is mounted: %v %v", mounted, err)
+		}
+		return nil
+	})
+}
+
+func TestPrepareRefusesElsewhere(t *testing.T) {
+	ns := newUserNS(t)
+	inPrivateMounts(t, func() error {
+		dir, target := t.TempDir(), t.TempDir()
+		for name, within := range map[string][]string{
+			"nowhere": nil, "the directory itself": {dir}, "a name that begins alike": {dir[:len(dir)-1]}, "below it": {filepath.Join(dir, "x")},
+		} {
+			source, err := Open(dir)
+			if err != nil {
+				return err
+			}
+			method, err := Prepare(Request{Source: source, Target: target, UserNS: ns, Within: within, AllowExposed: true})
+			if !errors.Is(err, ErrOutside) || method != "" {
+				t.Errorf("%s: got %q %v", name, method, err)
+			}
+			source.Close()
+		}
+		return nil
+	})
+}
+
+// A device node in an image belongs to root inside, once shifted: it must not
+// open the device.
+func TestPrepareShutsDevices(t *testing.T) {
+	ns := newUserNS(t)
+	inPrivateMounts(t, func() error {
+		dir, target := t.TempDir(), t.TempDir()
+		rootfs := filepath.Join(dir, "rootfs")
+		null := filepath.Join(rootfs, "null")
+		if err := errors.Join(os.Mkdir(rootfs, 0o755), unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))); err != nil {
+			return err
+		}
+		if f, err := os.Open(null); err != nil {
+			t.Skip("device nodes can't be opened here at all: ", err)
+		} else {
+			f.Close()
+		}
+		source, err := Open(rootfs)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		if _, err := Prepare(Request{Source: source, Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true}); err != nil {
+			return err
+		}
+		if f, err := os.Open(filepath.Join(target, "null")); !errors.Is(err, unix.EACCES) {
+			f.Close()
+			t.Errorf("the device can be opened: %v", err)
 		}
 		return nil
 	})
@@ -182,9 +235,10 @@ func TestPaths(t *testing.T) {
 		id   int
 		want []string
 	}{
-		"by its own mount":    {"/var/lib/images/a/rootfs", 1, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/mnt/rootfs"}},
-		"by a bind mount":     {"/srv/images/a/rootfs", 3, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/mnt/rootfs"}},
-		"the bind's root":     {"/mnt", 6, []string{"/var/lib/images/a", "/srv/images/a", "/mnt"}},
+		"by its own mount":    {"/var/lib/images/a/rootfs", 1, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
+		"by a bind mount":     {"/srv/images/a/rootfs", 3, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
+		"the bind's root":     {"/mnt", 6, []string{"/var/lib/images/a", "/srv/images/a", "/etc2", "/mnt"}},
+		"no part elsewhere":   {"/var/lib/images/a/rootfs/etc/x", 1, []string{"/var/lib/images/a/rootfs/etc/x", "/srv/images/a/rootfs/etc/x", "/etc2/x", "/mnt/rootfs/etc/x"}},
 		"a name that differs": {"/var/lib/images2/x", 1, []string{"/var/lib/images2/x"}},
 		"another filesystem":  {"/tmp/x", 2, []string{"/tmp/x"}},
 	} {

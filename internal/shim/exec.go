@@ -89,11 +89,8 @@ func (c *call) patchProcess(flags specpatch.ProcessFlags) ([]specpatch.Change, e
 		return nil, fmt.Errorf("--process: %s: it isn't the process of an OCI runtime specification: %w", path, err)
 	}
 	changes := specpatch.ApplyProcess(&process, flags)
-	patched, err := oci.EditJSON(raw, edits(changes))
+	patched, err := oci.EditProcess(raw, edits(changes), &process)
 	if err != nil {
-		return nil, fmt.Errorf("--process: %s: %w", path, err)
-	}
-	if err := oci.CheckSame(patched, &process); err != nil {
 		return nil, fmt.Errorf("--process: %s: %w", path, err)
 	}
 	memory, err := linux.MemFile("process.json", patched)

@@ -201,7 +201,10 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	defer userns.Close()
 	s := stage{
 		bundle: p.bundle, config: patched, userns: userns, rootfs: p.bundle.Spec.Root.Path,
-		request: rootfs.Request{AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow},
+		request: rootfs.Request{
+			Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
+			AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,
+		},
 	}
 	if method == rootfs.IDMap {
 		s.request.UserNS = userns
@@ -213,6 +216,19 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	d.Rootfs = string(got)
 	c.inv.Flags.Bundle = "" // we are in it
 	return nil
+}
+
+// realPaths is the directories as they are without symbolic links; one that
+// isn't there stays as it is.
+func realPaths(dirs []string) []string {
+	out := make([]string, len(dirs))
+	for i, dir := range dirs {
+		out[i] = dir
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			out[i] = real
+		}
+	}
+	return out
 }
 
 // namespace is the container's user namespace: the one that the bundle names,

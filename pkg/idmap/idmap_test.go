@@ -217,6 +217,33 @@ func TestMapTranslate(t *testing.T) {
 	}
 }
 
+func TestRootAs(t *testing.T) {
+	for name, tc := range map[string]struct {
+		uidMap string
+		want   uint32
+	}{
+		"the host":                           {"         0          0 4294967295\n", 0},
+		"a user's namespace":                 {"0 1000 1\n", Overflow},
+		"a rootless engine's":                {"0 1000 1\n1 100000 65536\n", Overflow},
+		"a container's":                      {"0 100000 65536\n", Overflow},
+		"root mapped, with others":           {"0 0 65536\n65536 200000 10\n", 0},
+		"root mapped to another ID":          {"0 1000 1\n5 0 1\n", 5},
+		"another ID, beyond a container's":   {"0 100000 65536\n70000 0 1\n", 70000},
+		"no map yet":                         {"", Overflow},
+		"overflow mapped to one of the host": {"65534 1000 1\n", Overflow},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := ParseMap(tc.uidMap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := RootAs(m); got != tc.want {
+				t.Fatalf("got %d, expected %d", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestThroughInto(t *testing.T) {
 	parent := Map{{0, 1000, 1}, {1, 200000, 100}, {101, 500000, 100}}
 	for name, tc := range map[string]struct{ in, out Map }{

@@ -169,6 +169,21 @@ func (m Map) ToInner(outer uint32) (inner uint32, ok bool) {
 	return 0, false
 }
 
+// RootAs is the ID as which the files of host root show in a user namespace
+// with this map: the one that 0 outside is mapped to, or [Overflow] where it
+// isn't mapped. Then 0 inside isn't host root but whoever made the namespace,
+// so never both are right. Everybody else who isn't mapped shows as [Overflow]
+// too, as does whom the map gives that ID: nothing tells them apart.
+//
+// A map is counted in the namespace's parent. Where that isn't the host, root
+// of the parent is taken for root of the host.
+func RootAs(m Map) uint32 {
+	if inner, ok := m.ToInner(0); ok {
+		return inner
+	}
+	return Overflow
+}
+
 // Inner is the IDs inside the namespace that the map covers.
 func (m Map) Inner() Set { return m.set(Extent.InnerRange) }
 

@@ -13,6 +13,11 @@ import (
 // mapped nor granted (kernel: include/linux/uidgid.h, INVALID_UID).
 const Invalid uint32 = 1<<32 - 1
 
+// Overflow is the ID that the kernel shows for one that isn't mapped in the
+// reader's user namespace (user_namespaces(7), "Unmapped user and group IDs";
+// the default of /proc/sys/kernel/overflowuid).
+const Overflow uint32 = 65534
+
 // ErrRange is wrapped by every error about a range or extent that no kernel
 // could hold: no IDs in it, or IDs at or beyond [Invalid].
 var ErrRange = errors.New("impossible range of IDs")

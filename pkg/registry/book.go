@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -42,45 +42,46 @@ type Book struct {
 // file refuses the whole book, as sudoers(5) is: the error joins everything
 // that is wrong with all files.
 func Load(path, dropins string) (*Book, error) {
-	uidMap, err := os.ReadFile("/proc/self/uid_map")
+	text, err := rootfile.OwnUIDMap()
 	if err != nil {
-		return nil, fmt.Errorf("uid map of this process: %w", err)
+		return nil, fmt.Errorf("book: %w", err)
 	}
-	root, err := rootUID(string(uidMap))
+	uids, err := idmap.ParseMap(text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("book: uid map of this process: %w", err)
 	}
-	return load(path, dropins, root)
+	return load(path, dropins, idmap.RootAs(uids))
 }
 
 func load(path, dropins string, root uint32) (*Book, error) {
 	b := &Book{path: path}
 	var bad problems
-	add := func(dir *os.File, name, path string) (found bool) {
-		data, err := readSafe(dir, name, path, root)
+	add := func(path string, data []byte, err error) (found bool) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
 		if err == nil {
 			err = b.add(path, data)
+		} else {
+			err = unread(err)
 		}
 		if err != nil {
 			bad.add(err)
 		}
 		return true
 	}
-	found := add(nil, path, path)
+	data, err := rootfile.Read(path, maxFile, root)
+	found := add(path, data, err)
 	dir, names, err := dropInNames(dropins, root)
 	if err != nil {
 		bad.add(err)
 	}
 	if dir != nil {
+		defer dir.Close()
 		for _, name := range names {
 			// One that is removed meanwhile isn't part of the book any more.
-			found = add(dir, name, filepath.Join(dropins, name)) || found
-		}
-		if err := dir.Close(); err != nil {
-			bad.add(fmt.Errorf("book: %s: close: %w", dropins, err))
+			data, err := dir.Read(name, maxFile)
+			found = add(filepath.Join(dropins, name), data, err) || found
 		}
 	}
 	if err := bad.join(); err != nil {
@@ -88,30 +89,39 @@ func load(path, dropins string, root uint32) (*Book, error) {
 	}
 	if !found {
 		return nil, fmt.Errorf("book: %s: %w, nor a file *.conf in %s: write a first line: echo 'dockroot:%d:%d:' >> %s",
-			path, ErrNoBook, dropins, roomy[0].Start, DefaultSize, shellQuote(path))
+			path, ErrNoBook, dropins, roomy[0].Start, DefaultSize, rootfile.ShellQuote(path))
 	}
 	return b, nil
 }
 
 // dropInNames opens the directory of drop-ins, for the caller to close, and
 // lists its *.conf in lexical order. A missing directory is no error, and nil.
-func dropInNames(path string, root uint32) (*os.File, []string, error) {
-	dir, err := openSafe(nil, path, path, true, root)
+func dropInNames(path string, root uint32) (*rootfile.Dir, []string, error) {
+	dir, err := rootfile.OpenDir(path, root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, unread(err)
 	}
-	all, err := dir.Readdirnames(-1)
+	all, err := dir.Names()
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("book: %s: list: %w", path, err), dir.Close())
+		dir.Close()
+		return nil, nil, unread(err)
 	}
 	names := slices.DeleteFunc(all, func(name string) bool {
 		return strings.HasPrefix(name, ".") || !strings.HasSuffix(name, ".conf")
 	})
 	slices.Sort(names)
 	return dir, names, nil
+}
+
+// unread is the error for a file of the book that rootfile didn't read.
+func unread(err error) error {
+	if _, big := errors.AsType[*rootfile.SizeError](err); big {
+		return fmt.Errorf("book: %w: split it into drop-ins", err)
+	}
+	return fmt.Errorf("book: %w", err)
 }
 
 // With is the book with one more file read after the others: a drop-in that is

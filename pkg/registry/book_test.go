@@ -151,7 +151,7 @@ func TestUnsafeFiles(t *testing.T) {
 			[]string{"book: @/book: has mode 0602", "chmod go-w @/book"}},
 		{"owned by another", true, func(e etc) { e.must(os.Chown(e.path("book"), 1000, 0)) },
 			[]string{"book: @/book: is owned by UID 1000: expected root, who is UID 0 here: chown root: @/book"}},
-		{"owned by the overflow ID where root is mapped", true, func(e etc) { e.must(os.Chown(e.path("book"), overflowID, 0)) },
+		{"owned by the overflow ID where root is mapped", true, func(e etc) { e.must(os.Chown(e.path("book"), int(idmap.Overflow), 0)) },
 			[]string{"is owned by UID 65534", "chown root: @/book"}},
 		{"of another group", true, func(e etc) { e.must(os.Chown(e.path("book"), 0, 1000)) }, nil},
 		{"two faults at once", true, func(e etc) {
@@ -245,38 +245,14 @@ func TestOverflowOwner(t *testing.T) {
 	needRoot(t)
 	e := newEtc(t)
 	e.write("book", "alice:200000:65536:\n")
-	e.must(os.Chown(e.path("book"), overflowID, overflowID))
-	if _, err := load(e.path("book"), e.path("book.d"), overflowID); err != nil {
+	e.must(os.Chown(e.path("book"), int(idmap.Overflow), int(idmap.Overflow)))
+	if _, err := load(e.path("book"), e.path("book.d"), idmap.Overflow); err != nil {
 		t.Errorf("where root is unmapped: %v", err)
 	}
 	// There UID 0 is whoever made the namespace.
 	e.must(os.Chown(e.path("book"), 0, 0))
-	_, err := load(e.path("book"), e.path("book.d"), overflowID)
+	_, err := load(e.path("book"), e.path("book.d"), idmap.Overflow)
 	wantError(t, err, "is owned by UID 0: expected root, who is UID 65534 here")
-}
-
-func TestRootUID(t *testing.T) {
-	for _, row := range []struct {
-		name, uidMap string
-		want         uint32
-		err          []string
-	}{
-		{"the host", "         0          0 4294967295\n", 0, nil},
-		{"a user's namespace", "0 1000 1\n", overflowID, nil},
-		{"a container's", "0 100000 65536\n", overflowID, nil},
-		{"root mapped, with others", "0 0 65536\n65536 200000 10\n", 0, nil},
-		{"root mapped to another ID", "0 1000 1\n5 0 1\n", 5, nil},
-		{"no map yet", "", overflowID, nil},
-		{"nonsense", "x", 0, []string{"uid map of this process: "}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			got, err := rootUID(row.uidMap)
-			wantError(t, err, row.err...)
-			if got != row.want {
-				t.Errorf("got %d, want %d", got, row.want)
-			}
-		})
-	}
 }
 
 // Load itself, which asks the kernel who root is.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -190,7 +191,7 @@ func (c *checker) tooShort(line int) {
 func (c *checker) account(a Account, what, change string) {
 	c.other(idmap.Range{Start: a.ID, Count: 1}, func(line int, both idmap.Range) {
 		c.add(Error, line, a.Where, both, "%d of %s is the host's %s %s (%s): move the line, or give the account another ID: %s NEW %s",
-			a.ID, c.lines[line].Owner, what, a.Name, a.Where, change, shellQuote(a.Name))
+			a.ID, c.lines[line].Owner, what, a.Name, a.Where, change, rootfile.ShellQuote(a.Name))
 	})
 }
 

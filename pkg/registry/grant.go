@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -84,7 +85,7 @@ func (b *Book) addLine(owner, start string, count uint32) string {
 	if strings.Contains(owner, `\`) { // which the echo of some shells reads
 		echo = `printf '%s\n'`
 	}
-	return fmt.Sprintf("%s %s >> %s", echo, quote(fmt.Sprintf("%s:%s:%d:", owner, start, count)), shellQuote(path))
+	return fmt.Sprintf("%s %s >> %s", echo, rootfile.ShellQuote(fmt.Sprintf("%s:%s:%d:", owner, start, count)), rootfile.ShellQuote(path))
 }
 
 // free is the first count IDs of the roomy ranges that neither the book nor the

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -21,7 +22,7 @@ const (
 
 // never is the IDs that can't be granted to anybody: host root, the overflow
 // ID to which the kernel maps what it can't show, and -1 of 16 and of 32 bits.
-var never = [...]uint32{0, 65534, 65535, idmap.Invalid}
+var never = [...]uint32{0, idmap.Overflow, 65535, idmap.Invalid}
 
 // Line is one grant of the book. The same numbers are granted as UIDs and GIDs.
 // Lines share what their Flags point to: copy DropCaps before writing to it.
@@ -135,7 +136,7 @@ func scan(file string, data []byte, sets *flagSets) (source, error) {
 			text = text[:len(text)-1]
 			if !saidCRLF { // once for the file: all its lines will have it
 				bad.add(fmt.Errorf("book: %s:%d: the line ends in CR LF, as on Windows: expected LF alone: sed -i 's/\\r$//' %s",
-					file, number, shellQuote(file)))
+					file, number, rootfile.ShellQuote(file)))
 				saidCRLF = true
 			}
 		}
@@ -308,17 +309,3 @@ func number(text []byte) (uint32, error) {
 	}
 	return uint32(n), nil
 }
-
-// shellQuote makes text one word of a command in a hint, bare if it can be.
-func shellQuote(text string) string {
-	odd := func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("/._-", r)
-	}
-	if text != "" && !strings.ContainsFunc(text, odd) {
-		return text
-	}
-	return quote(text)
-}
-
-// quote is shellQuote that always puts quotes.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -176,7 +177,7 @@ func (j *judge) taken(s side, e idmap.Extent, ids idmap.Set) idmap.Set {
 		if ids.Contains(id) {
 			all = append(all, id)
 			j.refuse(s, e, "outer %d is the host's %s %s (%s): map other IDs, or give it another: %s NEW %s",
-				a.ID, s.account, a.Name, a.Where, s.change, shellQuote(a.Name))
+				a.ID, s.account, a.Name, a.Where, s.change, rootfile.ShellQuote(a.Name))
 		}
 	}
 	return idmap.NewSet(all...)

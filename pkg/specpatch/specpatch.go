@@ -201,7 +201,15 @@ func unmapped(field string, id uint32, m idmap.Map) error {
 		field, id, m.Inner())
 }
 
+// checkAnnotation refuses the annotations that are read back as something else.
+// runc keeps an annotation as "key=value" and parts it at the first "=", and
+// finds the bundle's path, for exec, under the key "bundle".
 func checkAnnotation(spec *specs.Spec, _ Plan) error {
+	for key := range spec.Annotations {
+		if strings.Contains(key, "=") || key == "bundle" {
+			return refuse("annotations: %q: a low-level runtime would read it back as another one: expected a key without \"=\" that isn't \"bundle\"", key)
+		}
+	}
 	if _, there := spec.Annotations[RecordAnnotation]; there {
 		return refuse("annotations: %q is this runtime's own: a bundle may not bring it (is this runtime called by itself?)", RecordAnnotation)
 	}

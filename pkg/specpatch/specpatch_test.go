@@ -174,6 +174,10 @@ func TestApplyRefuses(t *testing.T) {
 			},
 			[]string{"process.user.uid: 1000", "process.user.gid: 1001", "process.user.additionalGids[1]: 1002", "[0-1000)", "N above 1000"},
 		},
+		"our annotation, parted elsewhere": {
+			func(s *specs.Spec) { s.Annotations = map[string]string{RecordAnnotation + `={"a`: `b"}`} }, []string{"annotations", "another one"},
+		},
+		"runc's label":   {func(s *specs.Spec) { s.Annotations = map[string]string{"bundle": "/elsewhere"} }, []string{"annotations", "another one"}},
 		"our annotation": {func(s *specs.Spec) { s.Annotations = map[string]string{RecordAnnotation: ""} }, []string{"annotations", "may not bring it"}},
 	} {
 		t.Run(name, func(t *testing.T) {
