@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+
+# sandbox.sh COMMAND...: runs it where nothing it does reaches the machine. It is
+# process 1 of a PID namespace, in a mount namespace of its own:
+#
+#   /etc      an overlay: the book, the configuration and the users of a test
+#   /run      empty, as after a boot
+#   /var/log  empty
+#   /proc     of the new PID namespace; all processes in it end with this one
+#
+# Mounts are shared, as systemd has them on most hosts, so a mount that isn't
+# kept private shows up in the mount table that the tests look at.
+set -e
+
+mount --make-rshared /
+# Made shared, it is one more peer group below the host's: nothing goes out.
+mount -t tmpfs -o mode=0755 tmpfs /run
+mkdir -m 0700 /run/sandbox
+mkdir /run/sandbox/upper /run/sandbox/work
+mount -t overlay -o lowerdir=/etc,upperdir=/run/sandbox/upper,workdir=/run/sandbox/work overlay /etc
+mount -t tmpfs -o mode=0755 tmpfs /var/log
+mount -t proc proc /proc
+rm -rf /etc/usernamespaces /etc/usernamespaces.d /etc/userns-runtime
+umask 022
+
+# Containers are known by it in the host's cgroups, where others may run some.
+UR_TAG=urt-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
+export UR_TAG UR_SANDBOX=1
+unset XDG_RUNTIME_DIR NOTIFY_SOCKET LISTEN_FDS LISTEN_PID
+
+# Not exec: process 1 has to reap what containers leave to it.
+status=0
+"$@" || status=$?
+exit "$status"

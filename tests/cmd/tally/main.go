@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command tally runs a suite of tests and keeps what became of each, or sums up
+// several suites that it has kept:
+//
+//	tally -suite NAME -format go|tap -out FILE -- COMMAND...
+//	tally FILE...
+//
+// A suite that runs no test has failed, and so has one whose command fails
+// without naming a test. The last line of the sum is
+// "N passed, N failed, N skipped".
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+)
+
+func main() {
+	suite := flag.String("suite", "", "name of the suite to run")
+	format := flag.String("format", "", "what its command prints: go (test -json) or tap")
+	out := flag.String("out", "", "file to keep the results in")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	var failed bool
+	var err error
+	if *suite != "" {
+		failed, err = runSuite(*suite, *format, *out, flag.Args())
+	} else {
+		failed, err = sumFiles(os.Stdout, flag.Args())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tally:", err)
+	}
+	if err != nil || failed {
+		os.Exit(1)
+	}
+}
+
+// runSuite runs a command, shows how it goes, and keeps the results in a file.
+func runSuite(name, format, out string, argv []string) (failed bool, err error) {
+	read := map[string]func(io.Reader, io.Writer) ([]result, error){"go": readGo, "tap": readTAP}[format]
+	if read == nil {
+		return false, fmt.Errorf("-format %q: expected go or tap", format)
+	}
+	start := time.Now()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return false, err
+	}
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	results, readErr := read(pipe, os.Stdout)
+	// A command that is no longer listened to must not wait for a listener.
+	if _, err := io.Copy(io.Discard, pipe); err != nil {
+		readErr = errors.Join(readErr, err)
+	}
+	s := suite{Name: name, Format: format, Results: results}
+	s.judge(argv[0], errors.Join(readErr, cmd.Wait()))
+	s.Seconds = time.Since(start).Seconds()
+
+	data, err := json.Marshal(s)
+	if err != nil {
+		return false, err
+	}
+	return s.count().failed > 0, os.WriteFile(out, data, 0o600)
+}
+
+// sumFiles prints the sum of suites that were kept.
+func sumFiles(w io.Writer, files []string) (failed bool, err error) {
+	suites := make([]suite, len(files))
+	for i, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return false, err
+		}
+		if err := json.Unmarshal(data, &suites[i]); err != nil {
+			return false, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	total := sum(suites)
+	show(w, suites, total)
+	return total.failed > 0, nil
+}
