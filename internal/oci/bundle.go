@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,7 +25,7 @@ const ConfigName = "config.json"
 
 // MaxConfig is how many bytes of config.json are read. The largest that engines
 // are known to write are some hundred KiB.
-const MaxConfig = 16 << 20
+const MaxConfig = 4 << 20
 
 // ErrAmbiguous is wrapped by errors about a config.json that two readers could
 // understand differently: what is judged must be what is run.
@@ -72,7 +74,10 @@ func OpenBundle(dir string) (*Bundle, error) {
 // readConfig reads the file in one go. It is opened without blocking, since it
 // could be a FIFO.
 func readConfig(path string, st *unix.Stat_t) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s: it is a symbolic link, whose target could be replaced while it is judged: put the file itself there", path)
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -150,7 +155,9 @@ func (j judged) spec() *specs.Spec {
 
 // CheckJSON refuses text that isn't exactly one JSON object in UTF-8, and one
 // in which an object names a member twice, for which readers take the first,
-// the last, or a mixture. Errors say at which byte.
+// the last, or a mixture. Names that differ in upper and lower case only are one
+// name for some readers, runc among them, and two for others; they are refused
+// but in the objects whose names are data ([caseful]). Errors say at which byte.
 func CheckJSON(raw []byte) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return errors.New("it is empty: expected a JSON object")
@@ -160,7 +167,7 @@ func CheckJSON(raw []byte) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
-	if err := checkValue(decoder, 0); err != nil {
+	if err := checkValue(decoder, "", 0); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
@@ -178,7 +185,12 @@ func CheckJSON(raw []byte) error {
 // maxDepth of nested values; a specification has less than ten.
 const maxDepth = 100
 
-func checkValue(decoder *json.Decoder, depth int) error {
+// caseful says whether the names in the object called name are data: keys of
+// annotations, of sysctls, of cgroup files.
+func caseful(name string) bool { return name == "annotations" || name == "sysctl" || name == "unified" }
+
+// checkValue checks the next value, which is the member called name.
+func checkValue(decoder *json.Decoder, name string, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("more than %d values inside of each other", maxDepth)
 	}
@@ -195,23 +207,41 @@ func checkValue(decoder *json.Decoder, depth int) error {
 		seen = map[string]bool{}
 	}
 	for decoder.More() {
+		key := ""
 		if seen != nil {
-			name, err := decoder.Token()
+			token, err := decoder.Token()
 			if err != nil {
 				return err
 			}
-			key, _ := name.(string)
-			if seen[key] {
-				return fmt.Errorf("%w: member %q is there twice", ErrAmbiguous, key)
+			key, _ = token.(string)
+			folded := key
+			if !caseful(name) {
+				folded = fold(key)
 			}
-			seen[key] = true
+			if seen[folded] {
+				return fmt.Errorf("%w: member %q is there twice, perhaps in other letters", ErrAmbiguous, key)
+			}
+			seen[folded] = true
 		}
-		if err := checkValue(decoder, depth+1); err != nil {
+		if err := checkValue(decoder, key, depth+1); err != nil {
 			return err
 		}
 	}
 	_, err = decoder.Token() // the closing one
 	return err
+}
+
+// fold makes names equal that encoding/json takes for one: those that are equal
+// under simple Unicode case folding, so "ſ" is "s" too.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		for first := r; ; {
+			// Upwards through the runes that fold alike, then to the lowest.
+			if r = unicode.SimpleFold(r); r <= first {
+				return r
+			}
+		}
+	}, name)
 }
 
 // Patched is config.json with the edits made, and every other byte as it was.
@@ -243,6 +273,9 @@ func EditProcess(raw []byte, edits []Edit, want *specs.Process) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := CheckJSON(patched); err != nil {
+		return nil, err
+	}
 	got := new(specs.Process)
 	if err := json.Unmarshal(patched, got); err != nil {
 		return nil, err
@@ -252,7 +285,7 @@ func EditProcess(raw []byte, edits []Edit, want *specs.Process) ([]byte, error) 
 
 func same[T any](got, want *T) error {
 	if !reflect.DeepEqual(got, want) {
-		return fmt.Errorf("%w: look for members whose names differ in upper and lower case only", ErrAmbiguous)
+		return fmt.Errorf("%w: look for members whose names aren't written as in the specification", ErrAmbiguous)
 	}
 	return nil
 }
@@ -273,6 +306,13 @@ func (b *Bundle) CheckPrivate() error {
 			return fmt.Errorf("bundle: %s: its mode is %04o, so others than its owner could change it while it is judged: run `chmod go-w %s`", it.path, it.st.Mode&0o7777, it.path)
 		}
 	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(b.Dir, &fs); err != nil {
+		return fmt.Errorf("bundle: %w", &os.PathError{Op: "statfs", Path: b.Dir, Err: err})
+	}
+	if uint32(fs.Type) == unix.FUSE_SUPER_MAGIC {
+		return fmt.Errorf("bundle: %s: it is on FUSE, whose server may show another file after each look: move it to a filesystem of the kernel's own", b.Dir)
+	}
 	return nil
 }
 
@@ -280,7 +320,7 @@ func (b *Bundle) CheckPrivate() error {
 // must be the very file that was judged.
 func (b *Bundle) OpenConfig(dir string) (*os.File, error) {
 	path := filepath.Join(b.Dir, ConfigName)
-	fd, err := unix.Open(filepath.Join(dir, ConfigName), unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(filepath.Join(dir, ConfigName), unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -50,12 +50,19 @@ func TestOpenBundle(t *testing.T) {
 
 func TestOpenBundleRefuses(t *testing.T) {
 	dirs := map[string]func(t *testing.T) string{
+		"it is a symbolic link": func(t *testing.T) string {
+			dir := t.TempDir()
+			if err := os.Symlink(filepath.Join(writeBundle(t, minimal), ConfigName), filepath.Join(dir, ConfigName)); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		},
 		"it is empty":                   func(t *testing.T) string { return writeBundle(t, "") },
 		"unexpected EOF":                func(t *testing.T) string { return writeBundle(t, minimal[:90]) },
 		"UTF-8":                         func(t *testing.T) string { return writeBundle(t, "{\"a\": \"\xfe\"}") },
 		"is there twice":                func(t *testing.T) string { return writeBundle(t, `{"linux": {}, "linux": {}}`) },
 		"isn't an OCI runtime":          func(t *testing.T) string { return writeBundle(t, `{"process": []}`) },
-		"larger than 16 MiB":            func(t *testing.T) string { return writeBundle(t, strings.Repeat(" ", MaxConfig+1)) },
+		"larger than 4 MiB":             func(t *testing.T) string { return writeBundle(t, strings.Repeat(" ", MaxConfig+1)) },
 		"no such file":                  func(t *testing.T) string { return t.TempDir() },
 		"nowhere: no such file":         func(t *testing.T) string { return filepath.Join(t.TempDir(), "nowhere") },
 		"config.json: not a directory":  func(t *testing.T) string { return filepath.Join(writeBundle(t, minimal), ConfigName) },
@@ -124,16 +131,19 @@ func TestPatchedKeepsWhatItDoesNotKnow(t *testing.T) {
 func TestPatchedRefusesOtherLetters(t *testing.T) {
 	for _, trick := range []string{`"Root": {"path": "/"}`, `"ROOT": {"path": "/"}`, `"roo\u0074x": 1, "rOOt": {"path": "/"}`} {
 		config := strings.Replace(minimal, `"vendorTop"`, trick+`, "vendorTop"`, 1)
-		b, err := OpenBundle(writeBundle(t, config))
+		if b, err := OpenBundle(writeBundle(t, config)); !errors.Is(err, ErrAmbiguous) {
+			t.Fatalf("%s: got %v %v", trick, b, err)
+		}
+	}
+	// Alone it is no double, until the edit makes it one.
+	for _, name := range []string{`"Root"`, `"\u0072OOT"`} {
+		b, err := OpenBundle(writeBundle(t, strings.Replace(minimal, `"root"`, name, 1)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := *b.Spec
-		root := *want.Root
-		root.Path = "/elsewhere"
-		want.Root = &root
 		if patched, err := b.Patched([]Edit{{[]string{"root", "path"}, "/elsewhere"}}, &want); !errors.Is(err, ErrAmbiguous) {
-			t.Fatalf("%s: got %s %v", trick, patched, err)
+			t.Fatalf("%s: got %s %v", name, patched, err)
 		}
 	}
 }

@@ -38,8 +38,9 @@ func CheckRecursion(environ []string) error {
 
 // FindRuntime is the first of the absolute paths that there is. One that is
 // there and can't be trusted ends the search: not a program, open to changes by
-// others than root and the caller, or this program itself ([ErrRecursion]).
-func FindRuntime(paths []string) (string, error) {
+// others than root, whose UID is given, and the caller, or this program itself
+// ([ErrRecursion]).
+func FindRuntime(paths []string, root uint32) (string, error) {
 	var self unix.Stat_t
 	if err := unix.Stat("/proc/self/exe", &self); err != nil {
 		return "", &os.PathError{Op: "stat", Path: "/proc/self/exe", Err: err}
@@ -56,6 +57,8 @@ func FindRuntime(paths []string) (string, error) {
 			return "", fmt.Errorf("low-level runtime: %s: it isn't a program", path)
 		case st.Dev == self.Dev && st.Ino == self.Ino:
 			return "", fmt.Errorf("low-level runtime: %s: %w: set `runtimes` in the configuration to the path of runc", path, ErrRecursion)
+		case st.Uid != root && int(st.Uid) != os.Geteuid():
+			return "", fmt.Errorf("low-level runtime: %s: UID %d owns it, and could change it: run `chown root: %s`", path, st.Uid, path)
 		case st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0:
 			return "", fmt.Errorf("low-level runtime: %s: its mode is %04o, so others than its owner could change it: run `chmod go-w %s`", path, st.Mode&0o7777, path)
 		}

@@ -32,7 +32,10 @@ func TestFindRuntime(t *testing.T) {
 	if err := os.Symlink(self, link); err != nil {
 		t.Fatal(err)
 	}
-	nowhere := filepath.Join(dir, "nowhere")
+	nowhere, another := filepath.Join(dir, "nowhere"), program("another", 0o755)
+	if err := os.Chown(another, 12345, 0); err != nil {
+		t.Skip("gives files away: needs root")
+	}
 	for name, tc := range map[string]struct {
 		paths   []string
 		want    string
@@ -45,12 +48,13 @@ func TestFindRuntime(t *testing.T) {
 		"directory":       {[]string{dir, good}, "", "it isn't a program"},
 		"not executable":  {[]string{program("plain", 0o644), good}, "", "it isn't a program"},
 		"writable":        {[]string{program("loose", 0o775), good}, "", "chmod go-w"},
+		"another's":       {[]string{another, good}, "", "UID 12345 owns it"},
 		"ourselves":       {[]string{self, good}, "", "userns-runtime itself"},
 		"link to us":      {[]string{link, good}, "", "userns-runtime itself"},
 		"below a program": {[]string{filepath.Join(good, "x"), good}, "", "not a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := FindRuntime(tc.paths)
+			got, err := FindRuntime(tc.paths, 0)
 			if got != tc.want || (err == nil) != (tc.message == "") || (err != nil && !strings.Contains(err.Error(), tc.message)) {
 				t.Fatalf("got %q %v, expected %q %q", got, err, tc.want, tc.message)
 			}

@@ -57,6 +57,20 @@ func (d *decision) allowedBy(v registry.Verdict) {
 	d.Flags = v.Flags.String()
 }
 
+// mostText is how many bytes of what a bundle can make long go into the log.
+const mostText = 4096
+
+// brief is a value of a bundle as the log holds it.
+func brief(value any) any {
+	if ids, ok := value.([]uint32); ok && len(ids) > 64 {
+		return fmt.Sprintf("%d IDs", len(ids))
+	}
+	if text, ok := value.(string); ok && len(text) > mostText {
+		return text[:mostText] + "..."
+	}
+	return value
+}
+
 // audited writes the decision that ended with err, nil for granted, and gives
 // err back. Under audit.mode "require" a grant that can't be written is
 // refused; under "warn" the caller is told, on standard error alone, since an
@@ -66,6 +80,12 @@ func (c *call) audited(d *decision, err error) error {
 	d.Decision = "granted"
 	if err != nil {
 		d.Decision, d.Error = "refused", err.Error()
+		if len(d.Error) > mostText {
+			d.Error = d.Error[:mostText] + "..."
+		}
+	}
+	for i := range d.Changes {
+		d.Changes[i].Before = brief(d.Changes[i].Before)
 	}
 	auditErr := report.OpenAudit(c.cfg.Audit.Path).Write(d)
 	switch {

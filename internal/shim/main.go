@@ -11,6 +11,8 @@ import (
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/report"
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -118,7 +120,7 @@ func (c *call) run() error {
 	if c.cfg, err = c.config(); err != nil {
 		return err
 	}
-	low, err := oci.FindRuntime(c.cfg.Runtimes)
+	low, err := oci.FindRuntime(c.cfg.Runtimes, idmap.RootAs(c.subject.ownUIDs))
 	if err != nil {
 		return err
 	}
@@ -134,7 +136,15 @@ func (c *call) pass() error {
 	if err != nil {
 		return err
 	}
-	low, err := oci.FindRuntime(cfg.Runtimes)
+	text, err := rootfile.OwnUIDMap()
+	if err != nil {
+		return err
+	}
+	own, err := idmap.ParseMap(text)
+	if err != nil {
+		return err
+	}
+	low, err := oci.FindRuntime(cfg.Runtimes, idmap.RootAs(own))
 	if err != nil {
 		return err
 	}

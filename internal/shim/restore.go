@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -73,23 +75,57 @@ func dumpedMaps(dir string) (uids, gids idmap.Map, err error) {
 	if uids, gids, err = readUserNS(namespaces[0]); err != nil {
 		return nil, nil, err
 	}
-	tasks, err := filepath.Glob(filepath.Join(dir, "ids-*.img"))
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s: %w", errImages, dir, err)
-	}
-	if len(tasks) == 0 {
-		return nil, nil, fmt.Errorf("%w: %s: no ids-*.img says which namespaces the processes were in", errImages, dir)
-	}
-	for _, path := range tasks {
-		in, err := readTaskUserNS(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		if in != id {
-			return nil, nil, fmt.Errorf("%w: %s: its process was in user namespace %d, and %s is the one that is dumped", errImages, path, in, name)
-		}
+	if err := checkTasks(dir, id); err != nil {
+		return nil, nil, err
 	}
 	return uids, gids, nil
+}
+
+// checkTasks refuses images in which a process isn't in the dumped namespace id.
+// CRIU makes a namespace for the root process only if its number isn't the one
+// that CRIU itself was in, which the inventory tells.
+func checkTasks(dir string, id uint32) error {
+	inventory := filepath.Join(dir, "inventory.img")
+	entries, err := readEntries(inventory, magicInventory)
+	if err != nil {
+		return err
+	}
+	own, err := userNSOf(entries[0], inventoryRootIDs)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", errImages, inventory, err)
+	}
+	if own == 0 || own == id {
+		return fmt.Errorf("%w: %s: CRIU was in user namespace %d and the processes in %d, so it would make none for them", errImages, inventory, own, id)
+	}
+	tree := filepath.Join(dir, "pstree.img")
+	processes, err := readEntries(tree, magicCommon, magicTree)
+	if err != nil {
+		return err
+	}
+	for _, process := range processes {
+		pid := uint64(0)
+		if err := eachField(process, func(field, value uint64, _ []byte) error {
+			if field == 1 {
+				pid = value
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("%w: %s: %w", errImages, tree, err)
+		}
+		path := filepath.Join(dir, "ids-"+strconv.FormatUint(pid, 10)+".img")
+		ids, err := readEntries(path, magicCommon, magicIDs)
+		if err != nil {
+			return err
+		}
+		in, err := userNSOf(ids[0])
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", errImages, path, err)
+		}
+		if in != id {
+			return fmt.Errorf("%w: %s: process %d was in user namespace %d, and number %d is the one that is dumped", errImages, path, pid, in, id)
+		}
+	}
+	return nil
 }
 
 // checkImages refuses images that others than root could have written.
@@ -116,39 +152,60 @@ func checkImages(dir string) error {
 	return nil
 }
 
-// CRIU's image files: the magic numbers of all, and of two kinds, then entries,
-// each its size in four bytes and a message in the encoding of Protocol Buffers
-// (criu.org/Images; images/userns.proto, images/core.proto).
+// CRIU's image files: the magic number of all (but the inventory), and that of a
+// kind, then entries, each its size in four bytes and a message in the encoding
+// of Protocol Buffers (criu.org/Images; images/*.proto of CRIU).
 const (
-	magicCommon = 0x54564319
-	magicUserNS = 0x55474906
-	magicIDs    = 0x54432030
-	maxImage    = 1 << 20
-	userNSField = 10 // task_kobj_ids_entry.user_ns_id
+	magicCommon    = 0x54564319
+	magicInventory = 0x58313116
+	magicTree      = 0x50273030
+	magicUserNS    = 0x55474906
+	magicIDs       = 0x54432030
+	maxImage       = 1 << 20
+
+	inventoryRootIDs = 3  // inventory_entry.root_ids
+	userNSField      = 10 // task_kobj_ids_entry.user_ns_id
 )
 
-// readEntry is the first, and only, entry of an image file of one kind.
-func readEntry(path string, magic uint32) ([]byte, error) {
+// readEntries is the entries, at least one, of an image file with these magic
+// numbers.
+func readEntries(path string, magics ...uint32) ([][]byte, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errImages, err)
 	}
-	if len(raw) < 12 || len(raw) > maxImage ||
-		binary.LittleEndian.Uint32(raw) != magicCommon || binary.LittleEndian.Uint32(raw[4:]) != magic {
-		return nil, fmt.Errorf("%w: %s: it isn't an image of that kind by CRIU 2 or later", errImages, path)
+	number := func() (n uint32, ok bool) {
+		if len(raw) < 4 || len(raw) > maxImage {
+			return 0, false
+		}
+		n, raw = binary.LittleEndian.Uint32(raw), raw[4:]
+		return n, true
 	}
-	if size := binary.LittleEndian.Uint32(raw[8:]); uint64(size) != uint64(len(raw)-12) {
-		return nil, fmt.Errorf("%w: %s: expected one entry of %d bytes, found %d", errImages, path, size, len(raw)-12)
+	for _, magic := range magics {
+		if n, ok := number(); !ok || n != magic {
+			return nil, fmt.Errorf("%w: %s: it isn't an image of that kind by CRIU 2 or later", errImages, path)
+		}
 	}
-	return raw[12:], nil
+	var entries [][]byte
+	for len(raw) > 0 {
+		size, ok := number()
+		if !ok || uint64(size) > uint64(len(raw)) {
+			return nil, fmt.Errorf("%w: %s: it is cut off", errImages, path)
+		}
+		entries, raw = append(entries, raw[:size]), raw[size:]
+	}
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("%w: %s: it is empty", errImages, path)
+	}
+	return entries, nil
 }
 
 func readUserNS(path string) (uids, gids idmap.Map, err error) {
-	entry, err := readEntry(path, magicUserNS)
+	entries, err := readEntries(path, magicCommon, magicUserNS)
 	if err != nil {
 		return nil, nil, err
 	}
-	err = eachField(entry, func(field, _ uint64, message []byte) error {
+	err = eachField(slices.Concat(entries...), func(field, _ uint64, message []byte) error {
 		var e idmap.Extent
 		err := eachField(message, func(field, value uint64, _ []byte) error {
 			if value > uint64(idmap.Invalid) {
@@ -181,22 +238,19 @@ func readUserNS(path string) (uids, gids idmap.Map, err error) {
 	return uids, gids, nil
 }
 
-// readTaskUserNS is the number of the user namespace that a process was in.
-func readTaskUserNS(path string) (id uint32, err error) {
-	entry, err := readEntry(path, magicIDs)
-	if err != nil {
-		return 0, err
-	}
-	err = eachField(entry, func(field, value uint64, _ []byte) error {
-		if field == userNSField {
+// userNSOf is the number of a user namespace in the IDs of a process; within is
+// the fields that lead to those, from the message given. 0 is none.
+func userNSOf(message []byte, within ...uint64) (id uint32, err error) {
+	err = eachField(message, func(field, value uint64, inner []byte) (err error) {
+		switch {
+		case len(within) > 0 && field == within[0]:
+			id, err = userNSOf(inner, within[1:]...)
+		case len(within) == 0 && field == userNSField:
 			id = uint32(min(value, uint64(idmap.Invalid)))
 		}
-		return nil
+		return err
 	})
-	if err != nil {
-		return 0, fmt.Errorf("%w: %s: %w", errImages, path, err)
-	}
-	return id, nil
+	return id, err
 }
 
 // eachField goes through a message: a number comes as value, anything with a

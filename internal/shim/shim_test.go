@@ -92,13 +92,36 @@ func image(magic uint32, message []byte) []byte {
 	return append(out, message...)
 }
 
+func concat(images ...[]byte) []byte { return slices.Concat(images...) }
+
+// inner is a message within a message.
+func inner(number uint64, message []byte) []byte {
+	return concat(binary.AppendUvarint(nil, number<<3|2), binary.AppendUvarint(nil, uint64(len(message))), message)
+}
+
+func inventory(userns uint64) []byte {
+	message := concat(field(1, 2), inner(inventoryRootIDs, concat(field(1, 1), field(userNSField, userns))), field(4, 1))
+	out := binary.LittleEndian.AppendUint32(nil, magicInventory)
+	return append(binary.LittleEndian.AppendUint32(out, uint32(len(message))), message...)
+}
+
+// tree is pstree.img of these processes.
+func tree(pids ...uint64) []byte {
+	out := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, magicCommon), magicTree)
+	for _, pid := range pids {
+		message := concat(field(1, pid), field(2, 0), field(3, pid), field(4, pid), field(5, pid))
+		out = append(binary.LittleEndian.AppendUint32(out, uint32(len(message))), message...)
+	}
+	return out
+}
+
 func field(number, value uint64) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(nil, number<<3), value)
 }
 
-func extent(number, inner, outer, count uint64) []byte {
-	message := slices.Concat(field(1, inner), field(2, outer), field(3, count))
-	return slices.Concat(binary.AppendUvarint(nil, number<<3|2), binary.AppendUvarint(nil, uint64(len(message))), message)
+func extent(number, from, to, count uint64) []byte {
+	message := slices.Concat(field(1, from), field(2, to), field(3, count))
+	return inner(number, message)
 }
 
 func TestDumpedMaps(t *testing.T) {
@@ -107,7 +130,7 @@ func TestDumpedMaps(t *testing.T) {
 	}
 	good := slices.Concat(extent(1, 0, 100000, 65536), extent(2, 0, 200000, 10), extent(2, 10, 300000, 5))
 	complete := func() map[string][]byte {
-		return map[string][]byte{"userns-10.img": image(magicUserNS, good), "ids-1.img": ids(10), "ids-7.img": ids(10), "inventory.img": []byte("x")}
+		return map[string][]byte{"userns-10.img": image(magicUserNS, good), "ids-1.img": ids(10), "ids-7.img": ids(10), "inventory.img": inventory(1), "pstree.img": tree(1, 7)}
 	}
 	for name, tc := range map[string]struct {
 		change  func(map[string][]byte)
@@ -116,14 +139,19 @@ func TestDumpedMaps(t *testing.T) {
 		"complete":              {func(map[string][]byte) {}, ""},
 		"no user namespace":     {func(f map[string][]byte) { delete(f, "userns-10.img") }, "0 user namespaces"},
 		"two user namespaces":   {func(f map[string][]byte) { f["userns-11.img"] = f["userns-10.img"] }, "2 user namespaces"},
-		"a process outside":     {func(f map[string][]byte) { f["ids-7.img"] = ids(1) }, "ids-7.img: its process was in user namespace 1"},
+		"a process outside":     {func(f map[string][]byte) { f["ids-7.img"] = ids(1) }, "ids-7.img: process 7 was in user namespace 1"},
 		"a process of no word":  {func(f map[string][]byte) { f["ids-7.img"] = image(magicIDs, field(1, 1)) }, "user namespace 0"},
-		"no processes":          {func(f map[string][]byte) { delete(f, "ids-1.img"); delete(f, "ids-7.img") }, "no ids-*.img"},
+		"a process without IDs": {func(f map[string][]byte) { f["pstree.img"] = tree(1, 7, 8) }, "ids-8.img: no such file"},
+		"no processes":          {func(f map[string][]byte) { f["pstree.img"] = tree() }, "pstree.img: it is empty"},
+		"no process tree":       {func(f map[string][]byte) { delete(f, "pstree.img") }, "pstree.img: no such file"},
+		"CRIU was in there too": {func(f map[string][]byte) { f["inventory.img"] = inventory(10) }, "it would make none for them"},
+		"CRIU was nowhere":      {func(f map[string][]byte) { f["inventory.img"] = inventory(0) }, "it would make none for them"},
+		"no inventory":          {func(f map[string][]byte) { delete(f, "inventory.img") }, "inventory.img: no such file"},
 		"no number":             {func(f map[string][]byte) { f["userns-x.img"] = f["userns-10.img"]; delete(f, "userns-10.img") }, "no namespace's number"},
 		"another kind":          {func(f map[string][]byte) { f["userns-10.img"] = image(magicIDs, good) }, "isn't an image of that kind"},
-		"truncated":             {func(f map[string][]byte) { f["userns-10.img"] = f["userns-10.img"][:30] }, "expected one entry"},
+		"truncated":             {func(f map[string][]byte) { f["userns-10.img"] = f["userns-10.img"][:30] }, "cut off"},
 		"truncated message":     {func(f map[string][]byte) { f["userns-10.img"] = image(magicUserNS, good[:len(good)-1]) }, "cut off"},
-		"two entries":           {func(f map[string][]byte) { f["userns-10.img"] = append(f["userns-10.img"], 1, 2, 3) }, "expected one entry"},
+		"something behind":      {func(f map[string][]byte) { f["userns-10.img"] = append(f["userns-10.img"], 1, 2, 3) }, "cut off"},
 		"no GIDs":               {func(f map[string][]byte) { f["userns-10.img"] = image(magicUserNS, extent(1, 0, 1, 1)) }, "impossible map"},
 		"33 bits":               {func(f map[string][]byte) { f["userns-10.img"] = image(magicUserNS, extent(1, 0, 1<<32+5, 1)) }, "more than 32 bits"},
 		"empty file":            {func(f map[string][]byte) { f["userns-10.img"] = nil }, "isn't an image of that kind"},

@@ -83,6 +83,35 @@ func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
 	return &p.spec, p.changes, nil
 }
 
+// findings is the reasons of one check, the first few spelled out: a bundle can
+// give millions.
+type findings struct {
+	errs []error
+	more int
+}
+
+const mostFindings = 8
+
+func (f *findings) refuse(format string, args ...any) {
+	if len(f.errs) == mostFindings {
+		f.more++
+		return
+	}
+	f.errs = append(f.errs, refuse(format, args...))
+}
+
+func (f *findings) unmapped(field string, id uint32, m idmap.Map) {
+	f.refuse("%s: %d isn't an ID of the container, which has %s: give its owner a longer line in the book and size=N on it, N above %[2]d",
+		field, id, m.Inner())
+}
+
+func (f *findings) join() error {
+	if f.more > 0 {
+		return errors.Join(append(f.errs, refuse("and %d more like the last", f.more))...)
+	}
+	return errors.Join(f.errs...)
+}
+
 func refuse(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrRefused, fmt.Errorf(format, args...))
 }
@@ -103,49 +132,49 @@ func checkNamespaces(spec *specs.Spec, _ Plan) error {
 	if spec.Linux == nil {
 		return nil
 	}
-	var errs []error
+	var found findings
 	seen := map[specs.LinuxNamespaceType]bool{}
 	for i, ns := range spec.Linux.Namespaces {
 		if seen[ns.Type] {
-			errs = append(errs, refuse("linux.namespaces[%d]: type %q is there twice", i, ns.Type))
+			found.refuse("linux.namespaces[%d]: type %q is there twice", i, ns.Type)
 		}
 		seen[ns.Type] = true
 		if ns.Type == specs.MountNamespace && ns.Path != "" {
-			errs = append(errs, refuse("linux.namespaces[%d].path: joining the mount namespace %s would change mounts outside of the container: "+
-				"expected a new mount namespace, remove the path", i, ns.Path))
+			found.refuse("linux.namespaces[%d].path: joining the mount namespace %s would change mounts outside of the container: "+
+				"expected a new mount namespace, remove the path", i, ns.Path)
 		}
 	}
 	if !seen[specs.MountNamespace] {
-		errs = append(errs, refuse(`linux.namespaces: no mount namespace, so the container would change the host's mounts: add {"type": "mount"}`))
+		found.refuse(`linux.namespaces: no mount namespace, so the container would change the host's mounts: add {"type": "mount"}`)
 	}
 	mapped := len(spec.Linux.UIDMappings) > 0 || len(spec.Linux.GIDMappings) > 0
 	if mapped && !seen[specs.UserNamespace] {
-		errs = append(errs, refuse(`linux.uidMappings, linux.gidMappings: there are maps, and no user namespace for them: add {"type": "user"} to linux.namespaces, or remove the maps`))
+		found.refuse(`linux.uidMappings, linux.gidMappings: there are maps, and no user namespace for them: add {"type": "user"} to linux.namespaces, or remove the maps`)
 	}
-	return errors.Join(errs...)
+	return found.join()
 }
 
 // checkMounts refuses mounts that ask runc to shift owners: nobody has said yet
 // whose files those may be.
 func checkMounts(spec *specs.Spec, _ Plan) error {
-	var errs []error
+	var found findings
 	for i, m := range spec.Mounts {
 		if len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
-			errs = append(errs, refuse("mounts[%d]: %s: uidMappings and gidMappings: this build doesn't let a bundle shift the owners of a mount", i, m.Destination))
+			found.refuse("mounts[%d]: %s: uidMappings and gidMappings: this build doesn't let a bundle shift the owners of a mount", i, m.Destination)
 		}
 		for _, option := range m.Options {
 			if option == "idmap" || option == "ridmap" {
-				errs = append(errs, refuse("mounts[%d]: %s: option %q: this build doesn't let a bundle shift the owners of a mount", i, m.Destination, option))
+				found.refuse("mounts[%d]: %s: option %q: this build doesn't let a bundle shift the owners of a mount", i, m.Destination, option)
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return found.join()
 }
 
 // checkMountOwners refuses filesystems made for an ID that doesn't exist in the
 // namespace: the kernel would only say EINVAL.
 func checkMountOwners(spec *specs.Spec, plan Plan) error {
-	var errs []error
+	var found findings
 	for i, m := range spec.Mounts {
 		if m.Type != "tmpfs" && m.Type != "devpts" {
 			continue
@@ -165,11 +194,11 @@ func checkMountOwners(spec *specs.Spec, plan Plan) error {
 				continue // the kernel's to read
 			}
 			if _, ok := ids.ToOuter(id); !ok {
-				errs = append(errs, unmapped(fmt.Sprintf("mounts[%d]: %s: option %s", i, m.Destination, option), id, ids))
+				found.unmapped(fmt.Sprintf("mounts[%d]: %s: option %s", i, m.Destination, option), id, ids)
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return found.join()
 }
 
 // checkUser refuses IDs that don't exist in the namespace: the kernel would
@@ -178,36 +207,36 @@ func checkUser(spec *specs.Spec, plan Plan) error {
 	if spec.Process == nil {
 		return nil
 	}
-	var errs []error
+	var found findings
 	user := spec.Process.User
 	if _, ok := plan.UIDs.ToOuter(user.UID); !ok {
-		errs = append(errs, unmapped("process.user.uid", user.UID, plan.UIDs))
+		found.unmapped("process.user.uid", user.UID, plan.UIDs)
 	}
 	if _, ok := plan.GIDs.ToOuter(user.GID); !ok {
-		errs = append(errs, unmapped("process.user.gid", user.GID, plan.GIDs))
+		found.unmapped("process.user.gid", user.GID, plan.GIDs)
 	}
 	if !plan.DenySetgroups {
 		for i, gid := range user.AdditionalGids {
 			if _, ok := plan.GIDs.ToOuter(gid); !ok {
-				errs = append(errs, unmapped("process.user.additionalGids["+strconv.Itoa(i)+"]", gid, plan.GIDs))
+				found.unmapped("process.user.additionalGids["+strconv.Itoa(i)+"]", gid, plan.GIDs)
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return found.join()
 }
 
-func unmapped(field string, id uint32, m idmap.Map) error {
-	return refuse("%s: %d isn't an ID of the container, which has %s: give its owner a longer line in the book and size=N on it, N above %[2]d",
-		field, id, m.Inner())
-}
-
-// checkAnnotation refuses the annotations that are read back as something else.
-// runc keeps an annotation as "key=value" and parts it at the first "=", and
-// finds the bundle's path, for exec, under the key "bundle".
+// checkAnnotation refuses the annotations that are read back as something else,
+// or obeyed as root. runc keeps an annotation as "key=value" and parts it at the
+// first "=", finds the bundle's path, for exec, under the key "bundle", and
+// hands CRIU the configuration file, with host programs to run, that
+// "org.criu.config" names.
 func checkAnnotation(spec *specs.Spec, _ Plan) error {
 	for key := range spec.Annotations {
 		if strings.Contains(key, "=") || key == "bundle" {
 			return refuse("annotations: %q: a low-level runtime would read it back as another one: expected a key without \"=\" that isn't \"bundle\"", key)
+		}
+		if key == "org.criu.config" {
+			return refuse("annotations: %q: CRIU would do what that file says as the host's root: remove it, and set /etc/criu/runc.conf instead", key)
 		}
 	}
 	if _, there := spec.Annotations[RecordAnnotation]; there {
@@ -301,9 +330,11 @@ func (p Plan) Flags() ProcessFlags {
 func ApplyProcess(process *specs.Process, flags ProcessFlags, at ...string) []Change {
 	var changes []Change
 	path := func(names ...string) []string { return append(slices.Clone(at), names...) }
-	if flags.NoNewPrivs && !process.NoNewPrivileges {
+	if flags.NoNewPrivs {
+		// Also where it is true already: for a reader that is strict about
+		// upper and lower case it may not be.
+		changes = append(changes, Change{Path: path("noNewPrivileges"), Before: process.NoNewPrivileges, After: true, Why: "flag no-new-privs"})
 		process.NoNewPrivileges = true
-		changes = append(changes, Change{Path: path("noNewPrivileges"), Before: false, After: true, Why: "flag no-new-privs"})
 	}
 	if flags.DenySetgroups && process.User.AdditionalGids != nil {
 		changes = append(changes, Change{Path: path("user", "additionalGids"), Before: process.User.AdditionalGids, Why: "flag deny-setgroups"})

@@ -77,7 +77,7 @@ func TestApply(t *testing.T) {
 		"flags that hold already": {
 			spec:    func(s *specs.Spec) { s.Process.NoNewPrivileges, s.Process.User.AdditionalGids = true, nil },
 			plan:    func(p *Plan) { p.DenySetgroups, p.NoNewPrivs = true, true },
-			changes: []string{"linux.namespaces.-", "root.path", "annotations.io.userns-runtime.record"},
+			changes: []string{"linux.namespaces.-", "root.path", "process.noNewPrivileges", "annotations.io.userns-runtime.record"},
 			check:   func(s *specs.Spec) bool { return s.Process.NoNewPrivileges },
 		},
 		"unmapped groups that are dropped": {
@@ -177,8 +177,9 @@ func TestApplyRefuses(t *testing.T) {
 		"our annotation, parted elsewhere": {
 			func(s *specs.Spec) { s.Annotations = map[string]string{RecordAnnotation + `={"a`: `b"}`} }, []string{"annotations", "another one"},
 		},
-		"runc's label":   {func(s *specs.Spec) { s.Annotations = map[string]string{"bundle": "/elsewhere"} }, []string{"annotations", "another one"}},
-		"our annotation": {func(s *specs.Spec) { s.Annotations = map[string]string{RecordAnnotation: ""} }, []string{"annotations", "may not bring it"}},
+		"CRIU's configuration": {func(s *specs.Spec) { s.Annotations = map[string]string{"org.criu.config": "/x"} }, []string{"annotations", "/etc/criu/runc.conf"}},
+		"runc's label":         {func(s *specs.Spec) { s.Annotations = map[string]string{"bundle": "/elsewhere"} }, []string{"annotations", "another one"}},
+		"our annotation":       {func(s *specs.Spec) { s.Annotations = map[string]string{RecordAnnotation: ""} }, []string{"annotations", "may not bring it"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := testSpec()
@@ -193,6 +194,19 @@ func TestApplyRefuses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A bundle may be wrong in a million places; the error stays readable.
+func TestApplyRefusesBriefly(t *testing.T) {
+	spec := testSpec()
+	spec.Process.User.AdditionalGids = make([]uint32, 1000000)
+	for i := range spec.Process.User.AdditionalGids {
+		spec.Process.User.AdditionalGids[i] = 5000
+	}
+	_, _, err := Apply(spec, testPlan())
+	if err == nil || len(err.Error()) > 4096 || !strings.Contains(err.Error(), "and 999992 more") {
+		t.Fatalf("got %.5000v", err)
 	}
 }
 
@@ -214,7 +228,11 @@ func TestApplyProcess(t *testing.T) {
 	if !process.NoNewPrivileges || process.User.AdditionalGids != nil {
 		t.Fatalf("got %+v", process)
 	}
-	if changes := ApplyProcess(process, ProcessFlags{DenySetgroups: true, NoNewPrivs: true}); changes != nil {
+	// A reader for whom "NoNewPrivileges" is another name gets the right one.
+	if changes := ApplyProcess(process, ProcessFlags{DenySetgroups: true, NoNewPrivs: true}); len(changes) != 1 || changes[0].After != true {
 		t.Fatalf("again: got %v", changes)
+	}
+	if changes := ApplyProcess(process, ProcessFlags{}); changes != nil {
+		t.Fatalf("no flags: got %v", changes)
 	}
 }
