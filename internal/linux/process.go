@@ -42,6 +42,30 @@ func DropGroups() error {
 	return nil
 }
 
+// OpenNamespace opens the namespace (nsfs) that path leads to, by a bind mount or
+// a link in /proc. Anything else is looked at without being opened, which for a
+// device or a FIFO would do something, and is [ErrNotUserNS].
+func OpenNamespace(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return nil, &os.PathError{Op: "fstatfs", Path: path, Err: err}
+	}
+	if uint32(st.Type) != unix.NSFS_MAGIC {
+		return nil, &os.PathError{Op: "open", Path: path, Err: ErrNotUserNS}
+	}
+	opened, err := unix.Open(FDPath(f), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(opened), path), nil
+}
+
 // UserNSOwner is the UID that owns the user namespace ns is open on, as this
 // process' user namespace counts it (NS_GET_OWNER_UID, ioctl_ns(2)). It is
 // [ErrNotUserNS] when ns is anything else.

@@ -75,6 +75,23 @@ func TestParentDeathSignal(t *testing.T) {
 	}
 }
 
+func TestOpenNamespace(t *testing.T) {
+	ns, err := OpenNamespace("/proc/self/ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Close()
+	fifo := t.TempDir() + "/fifo"
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, "/dev/null", "/proc/self/status", "/"} {
+		if f, err := OpenNamespace(path); !errors.Is(err, ErrNotUserNS) {
+			t.Errorf("%s: got %v %v", path, f, err)
+		}
+	}
+}
+
 func TestUserNSOwner(t *testing.T) {
 	ns, err := os.Open("/proc/self/ns/user")
 	if err != nil {

@@ -264,9 +264,10 @@ func (inv Invocation) Gated() bool { return kindOf(inv.Verb) == verbGated }
 // Argv is what runc is given. For a gated verb it is one canonical form,
 // --flag=value for each flag that was given, then --, the ID and the command,
 // which every runc from 1.1 to 1.5 reads as inv says; with Help, nothing but
-// the verb's --help. For every other verb it is Raw.
+// the verb's --help; without a verb, nothing but --version or --help. For every
+// other verb it is Raw.
 func (inv Invocation) Argv() []string {
-	if !inv.Gated() {
+	if !inv.Gated() && inv.Verb != "" {
 		return slices.Clone(inv.Raw)
 	}
 	var argv []string
@@ -274,6 +275,14 @@ func (inv Invocation) Argv() []string {
 		argv = append(argv, inv.Raw[0])
 	} else {
 		argv = append(argv, "runc")
+	}
+	// Without a verb nothing starts: not what else stands on the line either,
+	// however it is read.
+	switch {
+	case inv.Verb == "" && inv.Version:
+		return append(argv, "--version")
+	case inv.Verb == "":
+		return append(argv, "--help")
 	}
 	argv = emitFlags(argv, inv.Global.defs())
 	argv = append(argv, inv.Verb)

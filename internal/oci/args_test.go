@@ -67,6 +67,16 @@ func TestParseArgs(t *testing.T) {
 func checkCanonical(t *testing.T, inv Invocation) {
 	t.Helper()
 	argv := inv.Argv()
+	if inv.Verb == "" {
+		want := "--help"
+		if inv.Version {
+			want = "--version"
+		}
+		if !slices.Equal(argv, []string{inv.Raw[0], want}) {
+			t.Fatalf("%q became %q, expected %s alone", inv.Raw, argv, want)
+		}
+		return
+	}
 	if !inv.Gated() {
 		if !slices.Equal(argv, inv.Raw) {
 			t.Fatalf("%q became %q, expected the same", inv.Raw, argv)

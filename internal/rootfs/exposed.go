@@ -83,7 +83,34 @@ func Paths(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
 			paths = append(paths, m.Mountpoint)
 		}
 	}
+	// An overlay shows its layers at a place of its own.
+	for _, m := range mounts {
+		if m.FSType == "overlay" && !nosuid(m) && layersTouch(m.VFSOptions, paths) {
+			paths = append(paths, m.Mountpoint)
+		}
+	}
 	return paths, nil
+}
+
+// layersTouch says whether a layer of an overlay is one of the paths, or lies
+// above or below one, as far as the mount's options name them by absolute paths.
+func layersTouch(options string, paths []string) bool {
+	for option := range strings.SplitSeq(options, ",") {
+		name, value, _ := strings.Cut(option, "=")
+		if name != "lowerdir" && name != "upperdir" && name != "lowerdir+" && name != "datadir+" {
+			continue
+		}
+		for layer := range strings.SplitSeq(value, ":") {
+			for _, path := range paths {
+				_, above := under(layer, path)
+				_, below := under(path, layer)
+				if layer != "" && (above || below) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func nosuid(m *mountinfo.Info) bool {

@@ -229,18 +229,24 @@ func TestPaths(t *testing.T) {
 		{ID: 4, Major: 8, Minor: 1, Root: "/var/lib/images", Mountpoint: "/srv/safe", Options: "ro,nosuid,relatime"},
 		{ID: 5, Major: 8, Minor: 1, Root: "/var/lib/images/a/rootfs/etc", Mountpoint: "/etc2", Options: "rw"},
 		{ID: 6, Major: 8, Minor: 1, Root: "/var/lib/images/a", Mountpoint: "/mnt", Options: "rw"},
+		{ID: 7, Major: 0, Minor: 30, Root: "/", Mountpoint: "/merged", FSType: "overlay", Options: "rw", VFSOptions: "rw,lowerdir=/a:/layers/one,upperdir=/layers/two/diff,workdir=/layers/two/work"},
+		{ID: 8, Major: 0, Minor: 31, Root: "/", Mountpoint: "/safe", FSType: "overlay", Options: "rw,nosuid", VFSOptions: "rw,lowerdir=/layers/one"},
 	}
 	for name, tc := range map[string]struct {
 		path string
 		id   int
 		want []string
 	}{
-		"by its own mount":    {"/var/lib/images/a/rootfs", 1, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
-		"by a bind mount":     {"/srv/images/a/rootfs", 3, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
-		"the bind's root":     {"/mnt", 6, []string{"/var/lib/images/a", "/srv/images/a", "/etc2", "/mnt"}},
-		"no part elsewhere":   {"/var/lib/images/a/rootfs/etc/x", 1, []string{"/var/lib/images/a/rootfs/etc/x", "/srv/images/a/rootfs/etc/x", "/etc2/x", "/mnt/rootfs/etc/x"}},
-		"a name that differs": {"/var/lib/images2/x", 1, []string{"/var/lib/images2/x"}},
-		"another filesystem":  {"/tmp/x", 2, []string{"/tmp/x"}},
+		"an overlay's upper layer": {"/layers/two/diff", 1, []string{"/layers/two/diff", "/merged"}},
+		"below a lower layer":      {"/layers/one/rootfs", 1, []string{"/layers/one/rootfs", "/merged"}},
+		"above a lower layer":      {"/layers", 1, []string{"/layers", "/merged"}},
+		"an overlay's work":        {"/layers/two/work", 1, []string{"/layers/two/work"}},
+		"by its own mount":         {"/var/lib/images/a/rootfs", 1, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
+		"by a bind mount":          {"/srv/images/a/rootfs", 3, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
+		"the bind's root":          {"/mnt", 6, []string{"/var/lib/images/a", "/srv/images/a", "/etc2", "/mnt"}},
+		"no part elsewhere":        {"/var/lib/images/a/rootfs/etc/x", 1, []string{"/var/lib/images/a/rootfs/etc/x", "/srv/images/a/rootfs/etc/x", "/etc2/x", "/mnt/rootfs/etc/x"}},
+		"a name that differs":      {"/var/lib/images2/x", 1, []string{"/var/lib/images2/x"}},
+		"another filesystem":       {"/tmp/x", 2, []string{"/tmp/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Paths(tc.path, tc.id, mounts)

@@ -28,8 +28,11 @@ import (
 // container was created, whatever the book and the bundle say by now.
 func (c *call) exec(low string) error {
 	d := c.newDecision()
-	d.Runtime = low
-	flags, err := c.prepareExec(low, d)
+	_, err := c.knownRuntime(low, d)
+	var flags registry.Flags
+	if err == nil {
+		flags, err = c.prepareExec(low, d)
+	}
 	if err := c.audited(d, err); err != nil {
 		return execFailed(err)
 	}
@@ -59,6 +62,9 @@ func (c *call) prepareExec(low string, d *decision) (registry.Flags, error) {
 	flags, err := registry.ParseFlags(record.Flags)
 	if err != nil {
 		return registry.Flags{}, fmt.Errorf("%w: %w", lease.ErrRecord, err)
+	}
+	if err := errors.Join(flags.Unenforced()...); err != nil {
+		return registry.Flags{}, fmt.Errorf("%w: the container was started by a later version of userns-runtime: %w", lease.ErrRecord, err)
 	}
 	process := specpatch.ProcessFlags{DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
 	if c.inv.Flags.Process != "" {

@@ -18,9 +18,6 @@ import (
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
-// nonblock keeps open(2) from waiting for the other end of a FIFO.
-const nonblock = unix.O_NONBLOCK
-
 // errImages is wrapped by every error about the images of a checkpoint whose
 // user namespace can't be told.
 var errImages = errors.New("images of the checkpoint")

@@ -51,16 +51,10 @@ type plan struct {
 // prepare does everything up to the exec: all refusals first, then what is
 // made, which ends with this process if a later step fails.
 func (c *call) prepare(low string, d *decision) (*plan, error) {
-	version, err := oci.RuntimeVersion(low, versionsDir)
+	version, err := c.knownRuntime(low, d)
 	if err != nil {
 		return nil, err
 	}
-	d.Runtime = low + " (" + version.String() + ")"
-	if version.Name == "runc" && !version.AtLeast(1, 2) {
-		return nil, fmt.Errorf("low-level runtime: %s is %s, which can't join a user namespace by its path alone: "+
-			"runc 1.2 or later is needed: install it, or name another one first in `runtimes` of the configuration", low, version)
-	}
-
 	if err := c.absolutePaths(); err != nil {
 		return nil, err
 	}
@@ -90,6 +84,25 @@ func (c *call) prepare(low string, d *decision) (*plan, error) {
 			"call it inside of `unshare --user --map-root-user --map-auto --mount`, or as root", c.subject.Name, c.subject.UID, p.uids)
 	}
 	return p, p.make(c, low, version, owner, d)
+}
+
+// knownRuntime refuses a low-level runtime that may read what it is given in
+// another way than it was judged, or can't do what is needed.
+func (c *call) knownRuntime(low string, d *decision) (oci.Version, error) {
+	version, err := oci.RuntimeVersion(low, versionsDir)
+	if err != nil {
+		return oci.Version{}, err
+	}
+	d.Runtime = low + " (" + version.String() + ")"
+	if version.Name != "runc" {
+		return oci.Version{}, fmt.Errorf("low-level runtime: %s is %s, which reads bundles in its own way, and isn't judged by this build: "+
+			"put runc 1.2 or later first in `runtimes` of the configuration", low, version)
+	}
+	if !version.AtLeast(1, 2) {
+		return oci.Version{}, fmt.Errorf("low-level runtime: %s is %s, which can't join a user namespace by its path alone: "+
+			"runc 1.2 or later is needed: install it, or name another one first in `runtimes` of the configuration", low, version)
+	}
+	return version, nil
 }
 
 // absolutePaths settles all paths that runc reads relative to the directory it
@@ -326,7 +339,7 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 	if !filepath.IsAbs(path) {
 		return wanted{}, fmt.Errorf("%s: %q: expected an absolute path", field, path)
 	}
-	ns, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	ns, err := linux.OpenNamespace(path)
 	if err != nil {
 		return wanted{}, fmt.Errorf("%s: %w", field, err)
 	}

@@ -191,8 +191,8 @@ func unknownFlag(word, name string) error {
 	return fmt.Errorf("flag %q: unknown: expected one of %s", word, strings.Join(names, ", "))
 }
 
-// unenforced is an error for every flag of f that this build only reads.
-func (f Flags) unenforced() []error {
+// Unenforced is an error for every flag of f that this build only reads.
+func (f Flags) Unenforced() []error {
 	var errs []error
 	for _, known := range flags {
 		set := known.field != nil && *known.field(&f) ||

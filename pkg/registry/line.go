@@ -97,7 +97,7 @@ func (s *flagSets) intern(text []byte) (uint32, []error) {
 	}
 	f, errs := parseFlags(string(text))
 	if len(errs) == 0 {
-		errs = f.unenforced()
+		errs = f.Unenforced()
 	}
 	if len(errs) > 0 {
 		return 0, errs

@@ -163,7 +163,9 @@ func checkMounts(spec *specs.Spec, _ Plan) error {
 			found.refuse("mounts[%d]: %s: uidMappings and gidMappings: this build doesn't let a bundle shift the owners of a mount", i, m.Destination)
 		}
 		for _, option := range m.Options {
-			if option == "idmap" || option == "ridmap" {
+			// With a value too, which crun takes.
+			name, _, _ := strings.Cut(option, "=")
+			if strings.EqualFold(name, "idmap") || strings.EqualFold(name, "ridmap") {
 				found.refuse("mounts[%d]: %s: option %q: this build doesn't let a bundle shift the owners of a mount", i, m.Destination, option)
 			}
 		}

@@ -156,8 +156,8 @@ func TestApplyRefuses(t *testing.T) {
 		},
 		"shifted mount by option": {
 			func(s *specs.Spec) {
-				s.Mounts = []specs.Mount{{Destination: "/a", Options: []string{"ro", "ridmap"}}, {Destination: "/b", Options: []string{"idmap"}}}
-			}, []string{`mounts[0]: /a: option "ridmap"`, `mounts[1]: /b: option "idmap"`},
+				s.Mounts = []specs.Mount{{Destination: "/a", Options: []string{"ro", "ridmap"}}, {Destination: "/b", Options: []string{"idmap"}}, {Destination: "/c", Options: []string{"idmap=uids=0-0-1"}}}
+			}, []string{`mounts[0]: /a: option "ridmap"`, `mounts[1]: /b: option "idmap"`, `mounts[2]: /c: option "idmap=uids=0-0-1"`},
 		},
 		"filesystem of an unmapped ID": {
 			func(s *specs.Spec) {
