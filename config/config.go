@@ -119,14 +119,9 @@ func Default() Config {
 			"/usr/bin/runc",
 			"/usr/sbin/runc",
 		},
-		DefaultOwner: "dockroot",
-		Shift:        ShiftAuto,
-		BindFallback: BindFallbackError,
-		RootfsDirs: []string{
-			"/var/lib/docker",
-			"/var/lib/containerd",
-			"/var/lib/containers/storage",
-		},
+		DefaultOwner:  "dockroot",
+		Shift:         ShiftAuto,
+		BindFallback:  BindFallbackError,
 		ExposedRootfs: ExposedRootfsRefuse,
 		Audit: Audit{
 			Path: "/var/log/userns-runtime/audit.jsonl",

@@ -208,6 +208,32 @@ func FuzzEachField(f *testing.F) {
 	})
 }
 
+func TestMayTrace(t *testing.T) {
+	status := func(uid, bounding string) string {
+		return "Name:\tx\nUid:\t" + uid + "\t0\t0\t0\nCapEff:\t0\nCapBnd:\t" + bounding + "\nSeccomp:\t0\n"
+	}
+	for name, tc := range map[string]struct {
+		status string
+		want   bool
+	}{
+		"all capabilities":         {status("100000", "000001ffffffffff"), true},
+		"that one alone":           {status("100000", "0000000000080000"), true},
+		"all but that one":         {status("100000", "000001fffff7ffff"), false},
+		"Docker's default":         {status("100000", "00000000a80425fb"), false},
+		"host root, all":           {status("0", "000001ffffffffff"), false},
+		"a user whose UID has a 0": {status("1000", "000001ffffffffff"), true},
+	} {
+		if got, err := mayTrace(tc.status); err != nil || got != tc.want {
+			t.Errorf("%s: got %v %v", name, got, err)
+		}
+	}
+	for _, text := range []string{"", "Uid:\t5\n", "CapBnd:\t0\n", "Uid:\t5\nCapBnd:\tx\n"} {
+		if got, err := mayTrace(text); err == nil {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
+}
+
 func TestListenFDs(t *testing.T) {
 	for value, want := range map[string]int{"LISTEN_FDS=3": 3, "LISTEN_FDS=": 0, "LISTEN_FDS=-2": 0, "LISTEN_FDS=x": 0, "XLISTEN_FDS=3": 0} {
 		if got := listenFDs([]string{"A=b", value}); got != want {

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// wanted is the user namespace that a bundle, or the images of a checkpoint,
+// ask for. Without maps they ask for none in particular.
+type wanted struct {
+	uids, gids    idmap.Map
+	userns        *os.File // of a namespace by path
+	denySetgroups bool     // of that namespace
+	restored      bool     // the maps are a checkpoint's
+}
+
+func (w wanted) none() bool { return w.uids == nil && w.gids == nil }
+
+// ownRootfs says whether the bundle's maker chose the maps, and so has made the
+// root filesystem's owners fit them.
+func (w wanted) ownRootfs() bool { return !w.none() && !w.restored }
+
+// wants reads what user namespace is asked for.
+func wants(c *call, spec *specs.Spec) (wanted, error) {
+	if c.inv.Verb == "restore" {
+		return wantsRestored(c, spec)
+	}
+	if spec.Linux == nil {
+		return wanted{}, nil
+	}
+	i := slices.IndexFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
+	if i >= 0 && spec.Linux.Namespaces[i].Path != "" {
+		return wantsByPath(c, spec, spec.Linux.Namespaces[i].Path)
+	}
+	return wantsByMaps(c, spec)
+}
+
+// wantsByMaps reads uidMappings and gidMappings. One without the other is
+// refused by Permits, which takes no empty map.
+func wantsByMaps(c *call, spec *specs.Spec) (w wanted, err error) {
+	if w.uids, err = hostMap("uidMappings", spec.Linux.UIDMappings, c.subject.ownUIDs); err != nil {
+		return wanted{}, err
+	}
+	if w.gids, err = hostMap("gidMappings", spec.Linux.GIDMappings, c.subject.ownGIDs); err != nil {
+		return wanted{}, err
+	}
+	return w, nil
+}
+
+// hostMap is a map of a specification, its outer IDs counted on the host
+// instead of in the caller's namespace.
+func hostMap(field string, mappings []specs.LinuxIDMapping, own idmap.Map) (idmap.Map, error) {
+	if len(mappings) == 0 {
+		return nil, nil
+	}
+	m := make(idmap.Map, len(mappings))
+	for i, mapping := range mappings {
+		m[i] = idmap.Extent{Inner: mapping.ContainerID, Outer: mapping.HostID, Count: mapping.Size}
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("linux.%s: %w", field, err)
+	}
+	host, err := m.Through(own)
+	if err != nil {
+		return nil, fmt.Errorf("linux.%s: %w", field, err)
+	}
+	return host, nil
+}
+
+// wantsByPath looks at a namespace that is there already. The file is kept and
+// handed on, so that what is run is what was looked at.
+func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
+	const field = "linux.namespaces: user: path"
+	if !filepath.IsAbs(path) {
+		return wanted{}, fmt.Errorf("%s: %q: expected an absolute path", field, path)
+	}
+	ns, err := linux.OpenNamespace(path)
+	if err != nil {
+		return wanted{}, fmt.Errorf("%s: %w", field, err)
+	}
+	if err := refuseTracers(ns); err != nil {
+		return wanted{}, errors.Join(fmt.Errorf("%s: %s: %w", field, path, err), ns.Close())
+	}
+	is, err := delegate.Look(ns)
+	if err != nil {
+		return wanted{}, errors.Join(fmt.Errorf("%s: %w: expected a user namespace below the caller's own", field, err), ns.Close())
+	}
+	if is.Owner != uint32(os.Geteuid()) {
+		return wanted{}, errors.Join(fmt.Errorf("%s: %s belongs to UID %d, who has every capability in it: expected one that belongs to the caller (UID %d)",
+			field, path, is.Owner, os.Geteuid()), ns.Close())
+	}
+	w := wanted{userns: ns, denySetgroups: is.DenySetgroups}
+	if w.uids, err = is.UIDs.Through(c.subject.ownUIDs); err != nil {
+		return wanted{}, fmt.Errorf("%s: %s: %w", field, path, err)
+	}
+	if w.gids, err = is.GIDs.Through(c.subject.ownGIDs); err != nil {
+		return wanted{}, fmt.Errorf("%s: %s: %w", field, path, err)
+	}
+	if len(w.uids) == 0 || len(w.gids) == 0 {
+		return wanted{}, fmt.Errorf("%s: %s: it has no maps yet", field, path)
+	}
+	named, err := wantsByMaps(c, spec)
+	if err != nil {
+		return wanted{}, err
+	}
+	if !named.none() && (!named.uids.Equal(w.uids) || !named.gids.Equal(w.gids)) {
+		return wanted{}, fmt.Errorf("%s: %s maps UIDs %s and GIDs %s, and uidMappings and gidMappings say %s and %s: leave one out",
+			field, path, w.uids, w.gids, named.uids, named.gids)
+	}
+	return w, nil
+}
+
+// refuseTracers refuses a namespace in which a process that isn't the host's
+// root may trace others. runc reads the maps of a namespace by joining it in a
+// child that has the host's root for its UID, and that such a process can take
+// over if it finds it (runc 1.5.2, userns_maps_linux.c).
+func refuseTracers(ns *os.File) error {
+	var want unix.Stat_t
+	if err := unix.Fstat(int(ns.Fd()), &want); err != nil {
+		return &os.PathError{Op: "fstat", Path: ns.Name(), Err: err}
+	}
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, process := range processes {
+		if _, err := strconv.Atoi(process.Name()); err != nil {
+			continue
+		}
+		dir := filepath.Join("/proc", process.Name())
+		var st unix.Stat_t
+		err := unix.Stat(filepath.Join(dir, "ns/user"), &st)
+		if err != nil || st.Dev != want.Dev || st.Ino != want.Ino {
+			continue // ended, or elsewhere
+		}
+		status, err := os.ReadFile(filepath.Join(dir, "status"))
+		if err != nil {
+			continue
+		}
+		tracer, err := mayTrace(string(status))
+		if err != nil {
+			return fmt.Errorf("%s/status: %w", dir, err)
+		}
+		if tracer {
+			return fmt.Errorf("process %s in it may trace others (CAP_SYS_PTRACE), and could take over the process by which runc joins the namespace: "+
+				"start that container without the capability", process.Name())
+		}
+	}
+	return nil
+}
+
+// mayTrace says, of a process by its /proc/PID/status, whether it isn't the
+// host's root and can ever have CAP_SYS_PTRACE: whether its bounding set has it.
+func mayTrace(status string) (bool, error) {
+	var uid string
+	var bounding uint64
+	found := 0
+	for line := range strings.Lines(status) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		value = strings.TrimSpace(value)
+		switch name {
+		case "Uid":
+			uid, _, _ = strings.Cut(value, "\t")
+			found++
+		case "CapBnd":
+			set, err := strconv.ParseUint(value, 16, 64)
+			if err != nil {
+				return false, err
+			}
+			bounding = set
+			found++
+		}
+	}
+	if found != 2 {
+		return false, errors.New("it lacks Uid or CapBnd")
+	}
+	return uid != "0" && bounding&(1<<unix.CAP_SYS_PTRACE) != 0, nil
+}
