@@ -92,16 +92,9 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 	if err != nil {
 		return wanted{}, fmt.Errorf("%s: %w", field, err)
 	}
-	if err := refuseTracers(ns); err != nil {
-		return wanted{}, errors.Join(fmt.Errorf("%s: %s: %w", field, path, err), ns.Close())
-	}
-	is, err := delegate.Look(ns)
+	is, err := lookInto(ns)
 	if err != nil {
-		return wanted{}, errors.Join(fmt.Errorf("%s: %w: expected a user namespace below the caller's own", field, err), ns.Close())
-	}
-	if is.Owner != uint32(os.Geteuid()) {
-		return wanted{}, errors.Join(fmt.Errorf("%s: %s belongs to UID %d, who has every capability in it: expected one that belongs to the caller (UID %d)",
-			field, path, is.Owner, os.Geteuid()), ns.Close())
+		return wanted{}, errors.Join(fmt.Errorf("%s: %s: %w", field, path, err), ns.Close())
 	}
 	w := wanted{userns: ns, denySetgroups: is.DenySetgroups}
 	if w.uids, err = is.UIDs.Through(c.subject.ownUIDs); err != nil {
@@ -122,6 +115,26 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 			field, path, w.uids, w.gids, named.uids, named.gids)
 	}
 	return w, nil
+}
+
+// lookInto reads what a namespace is, if it is safe for us and for runc to join
+// it: nobody in it, or who owns it, may take over the process that does.
+func lookInto(ns *os.File) (delegate.State, error) {
+	owner, err := linux.UserNSOwner(ns)
+	if err != nil {
+		return delegate.State{}, err
+	}
+	if owner != uint32(os.Geteuid()) {
+		return delegate.State{}, fmt.Errorf("it belongs to UID %d, who has every capability in it: expected one that belongs to the caller (UID %d)", owner, os.Geteuid())
+	}
+	if err := refuseTracers(ns); err != nil {
+		return delegate.State{}, err
+	}
+	is, err := delegate.Look(ns)
+	if err != nil {
+		return delegate.State{}, fmt.Errorf("%w: expected a user namespace below the caller's own", err)
+	}
+	return is, nil
 }
 
 // refuseTracers refuses a namespace in which a process that isn't the host's
