@@ -31,7 +31,7 @@ func refuseExposed(dir *os.File) error {
 	if err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
-	paths, err := Paths(dir.Name(), id, mounts)
+	paths, err := places(dir.Name(), id, mounts)
 	if err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
@@ -49,13 +49,13 @@ func refuseExposed(dir *os.File) error {
 	return nil
 }
 
-// Paths is all paths at which the directory at path, which lies on the mount
+// places is all paths at which the directory at path, which lies on the mount
 // with this ID, or one below it, can be found in the mount namespace that
 // mounts lists: through its own mount, and through every other mount of the
 // same filesystem that shows it or a part of it. Mounts without setuid programs (nosuid) are left out.
 //
 // path must be absolute and free of symbolic links.
-func Paths(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
+func places(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
 	var home *mountinfo.Info
 	for _, m := range mounts {
 		if m.ID == id {

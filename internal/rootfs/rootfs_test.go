@@ -249,16 +249,16 @@ func TestPaths(t *testing.T) {
 		"another filesystem":       {"/tmp/x", 2, []string{"/tmp/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Paths(tc.path, tc.id, mounts)
+			got, err := places(tc.path, tc.id, mounts)
 			if err != nil || !slices.Equal(got, tc.want) {
 				t.Fatalf("got %v %v, expected %v", got, err, tc.want)
 			}
 		})
 	}
-	if got, err := Paths("/x", 77, mounts); err == nil {
+	if got, err := places("/x", 77, mounts); err == nil {
 		t.Errorf("an unknown mount: got %v", got)
 	}
-	if got, err := Paths("/x", 2, mounts); err == nil {
+	if got, err := places("/x", 2, mounts); err == nil {
 		t.Errorf("a path that isn't below its mount: got %v", got)
 	}
 }
