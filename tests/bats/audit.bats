@@ -108,6 +108,7 @@ lines() { [[ -f $AUDIT ]] && wc -l <"$AUDIT" || echo 0; }
 	has "$errput" "can't be recorded"
 	down ours
 	AUDIT_MODE=require config
+	process true
 	must ours run -b "$B" "$CT"
 }
 

@@ -62,7 +62,7 @@ load helpers
 
 @test "bundle: what state calls it" {
 	ln -s bundle link
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		must "$runtime" create -b link "$CT"
 		got=$("$runtime" state "$CT" | jq -r .bundle)
@@ -98,6 +98,7 @@ load helpers
 
 @test "bundle: where the root filesystem is" {
 	shell 'echo here; ls /'
+	config "rootfs-dirs = [\"$W\"]"
 	local path
 	mv "$B/rootfs" "$W/elsewhere"
 	mkdir -p "$B/sub"
@@ -115,8 +116,29 @@ load helpers
 	mv "$B/rootfs" "$W/elsewhere"
 	ln -s ../elsewhere "$B/rootfs"
 	bundle_sum >"$W/.bundle"
-	same run -b "$B" "$CT"
-	same_errors
+	try plain run -b "$B" "$CT"
+	is 1 "$status"
+	refused 'symbolic link' run -b "$B" "$CT"
+}
+
+@test "bundle: a root filesystem outside of the bundle, where nobody set it aside" {
+	mv "$B/rootfs" "$W/elsewhere"
+	local path
+	for path in "$W/elsewhere" ../elsewhere; do
+		update_config '.root.path = $path' --arg path "$path"
+		refused "$W/elsewhere: it isn't set aside for root filesystems" run -b "$B" "$CT"
+		refused "isn't set aside" create -b "$B" "$CT"
+	done
+	for path in / /etc /root . ..; do
+		update_config '.root.path = $path' --arg path "$path"
+		refused "isn't set aside" run -b "$B" "$CT"
+	done
+	# The directory itself isn't one that lies below it, nor is a namesake.
+	update_config '.root.path = $path' --arg path "$W/elsewhere"
+	config "rootfs-dirs = [\"$W/elsewhere\", \"$W/else\"]"
+	refused "isn't set aside" run -b "$B" "$CT"
+	config "rootfs-dirs = [\"$W\"]"
+	must ours run -b "$B" "$CT"
 }
 
 @test "bundle: a root filesystem that isn't there, or a file" {
@@ -143,14 +165,14 @@ load helpers
 	done
 }
 
-@test "bundle: config.json through a symbolic link" {
+@test "bundle: config.json through a symbolic link is refused" {
 	shell 'echo here'
 	mv "$B/config.json" "$W/real.json"
 	chmod 0644 "$W/real.json"
 	ln -s ../real.json "$B/config.json"
-	bundle_sum >"$W/.bundle"
-	same run -b "$B" "$CT"
+	try plain run -b "$B" "$CT"
 	is here "$output"
+	refused 'config.json: it is a symbolic link' run -b "$B" "$CT"
 }
 
 @test "bundle: on tmpfs" {
@@ -168,6 +190,17 @@ load helpers
 	umount "$W/tmpfs"
 	is "$want" "$output"
 	has "$output" '^0:0$'
+}
+
+@test "bundle: on FUSE is refused" {
+	requires bindfs
+	mkdir "$W/fuse"
+	bindfs "$B" "$W/fuse"
+	B=$W/fuse
+	refused 'it is on FUSE' run -b "$W/fuse" "$CT"
+	B=$W/bundle
+	umount "$W/fuse"
+	bundle_sum >"$W/.bundle"
 }
 
 @test "bundle: read-only" {

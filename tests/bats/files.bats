@@ -10,6 +10,9 @@ load helpers
 # and the like have numbers that differ.
 LIST_FDS='for f in /proc/self/fd/*; do echo "${f##*/} $(readlink $f)"; done | sed "s/:\[.*//"'
 
+# descriptors PID: the numbers of those that it has.
+descriptors() { find "/proc/$1/fd" -mindepth 1 -printf '%f\n' | sort -n | paste -sd' '; }
+
 # activated COMMAND...: as systemd starts it, with one socket.
 activated() {
 	bash -c 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"' - "$@"
@@ -46,7 +49,7 @@ activated() {
 @test "files: --console-socket" {
 	update_config '.process.terminal = true'
 	shell 'stty -opost 2>/dev/null; tty; test -t 2 && echo terminal'
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		"$UR_HELPERS/recvtty" "$W/tty" >"$W/$runtime.tty" 3>&- &
 		pid=$!
@@ -65,7 +68,7 @@ activated() {
 @test "files: --console-socket of create, relative" {
 	update_config '.process.terminal = true'
 	shell 'echo over the socket'
-	local runtime where want= got
+	local runtime where want='' got
 	mkdir "$W/cwd"
 	for where in "$W/cwd" "$B"; do
 		want=
@@ -97,7 +100,7 @@ activated() {
 @test "files: --console-socket of exec" {
 	up plain
 	up ours
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		"$UR_HELPERS/recvtty" "$W/tty" >"$W/$runtime.tty" 3>&- &
 		pid=$!
@@ -116,7 +119,7 @@ activated() {
 	echo three >"$W/three"
 	echo four >"$W/four"
 	shell "cat <&3; cat <&4; $LIST_FDS"
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		got=$("$runtime" run --preserve-fds 2 -b "$B" "$CT" 3<"$W/three" 4<"$W/four" 5<"$W/four" </dev/null)
 		echo "$got"
@@ -129,7 +132,7 @@ activated() {
 @test "files: --preserve-fds of create" {
 	echo three >"$W/three"
 	shell "cat <&3; $LIST_FDS"
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		"$runtime" create --preserve-fds=1 -b "$B" "$CT" 3<"$W/three" </dev/null >"$W/$runtime.out"
 		must "$runtime" start "$CT"
@@ -148,7 +151,7 @@ activated() {
 	echo three >"$W/three"
 	jq -n '{args: ["sh", "-c", $ARGS.positional[0]], cwd: "/", env: ["PATH=/bin"], user: {uid: 0, gid: 0}}' \
 		--args -- "cat <&3; $LIST_FDS" >"$W/process.json"
-	local runtime want= want2= got
+	local runtime want='' want2='' got
 	for runtime in plain ours; do
 		got=$("$runtime" exec --preserve-fds 1 "$CT" sh -c "cat <&3; $LIST_FDS" 3<"$W/three" 4<"$W/three" </dev/null)
 		has "$got" '^three$'
@@ -164,7 +167,7 @@ activated() {
 @test "files: LISTEN_FDS" {
 	echo three >"$W/three"
 	shell "env | grep ^LISTEN; cat <&3; $LIST_FDS"
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		local -n cmd=${runtime}_cmd
 		got=$(activated "${cmd[@]}" run -b "$B" "$CT" 3<"$W/three" 4<"$W/three" </dev/null)
@@ -181,7 +184,7 @@ activated() {
 	echo three >"$W/three"
 	jq -n '{args: ["sh", "-c", $ARGS.positional[0]], cwd: "/", env: ["PATH=/bin"], user: {uid: 0, gid: 0}}' \
 		--args -- "cat <&3; $LIST_FDS" >"$W/process.json"
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		local -n cmd=${runtime}_cmd
 		got=$(activated "${cmd[@]}" exec -p "$W/process.json" "$CT" 3<"$W/three" </dev/null)
@@ -201,7 +204,7 @@ activated() {
 
 @test "files: descriptors inside, counted" {
 	shell "$LIST_FDS"
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		# Some that leak into the runtime; none may reach the container.
 		got=$("$runtime" run -b "$B" "$CT" 5<"$B/config.json" 7</etc/passwd 9</proc/1/ns/user </dev/null)
@@ -212,17 +215,17 @@ activated() {
 }
 
 @test "files: descriptors of init and of an exec'd process, seen from the host" {
-	local runtime want= got
+	local runtime want='' got
 	process sleep 1000
 	for runtime in plain ours; do
 		"$runtime" create -b "$B" "$CT" 5<"$B/config.json" 7</etc/passwd </dev/null >"$W/o" 2>&1
 		must "$runtime" start "$CT"
 		init=$("$runtime" state "$CT" | jq .pid)
 		eventually grep -q sleep "/proc/$init/cmdline"
-		got="init $(ls "/proc/$init/fd" | paste -sd' ')"
+		got="init $(descriptors "$init")"
 		"$runtime" exec -d --pid-file "$W/pid" "$CT" sleep 1001 5<"$B/config.json" </dev/null >"$W/o" 2>&1
 		eventually grep -q sleep "/proc/$(<"$W/pid")/cmdline"
-		got+=" exec $(ls "/proc/$(<"$W/pid")/fd" | paste -sd' ')"
+		got+=" exec $(descriptors "$(<"$W/pid")")"
 		must "$runtime" delete -f "$CT"
 		is "${want:=$got}" "$got" "runc's first"
 	done

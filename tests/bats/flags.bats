@@ -115,6 +115,11 @@ always_set() {
 		must ours run -b "$B" "$CT"
 		is "0 $START $size" "$(awk '{$1 = $1; print}' <<<"$output")"
 	done
+	update_config '(.mounts[] | select(.type == "devpts")).options += ["gid=5"]'
+	book "dockroot:$START:$COUNT:size=5"
+	refused '/dev/pts: .*5 isn.t an ID of the container' run -b "$B" "$CT"
+	book "dockroot:$START:$COUNT:size=6"
+	must ours run -b "$B" "$CT"
 	book "dockroot:$START:200000:size=200000"
 	must ours run -b "$B" "$CT"
 	is "0 $START 200000" "$(awk '{$1 = $1; print}' <<<"$output")"

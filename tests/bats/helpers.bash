@@ -41,6 +41,7 @@ setup() {
 	ours_cmd=("$OURS" --config "$CONF" --root "$W/ours")
 	plain_cmd=("$RUNC" --root "$W/plain")
 	cd "$W" || return
+	jobs -p >"$W/.jobs" # bats' own
 	snapshot >"$W/.before"
 }
 
@@ -104,6 +105,13 @@ plainly() {
 		-e "s,(/run/userns-runtime/mnt|$B)/rootfs,ROOTFS,g" -e "s,$RUNC|$OURS,PROGRAM,g"
 }
 
+# on_terminal COMMAND...: as try, on a terminal of its own. script(1) also
+# shows the end of its own input, sooner or later.
+on_terminal() {
+	try script -qec "${*@Q}" /dev/null
+	output=$(sed 's/\^[@D]//g; s/[\x08]//g' <<<"$output" | grep -v '^[[:space:]]*$' || true)
+}
+
 # spawn NAME RUNTIME ARGS...: starts ours or plain in the background. pid is the
 # process; its output is in $W/NAME.out and .err. A shell starts what it puts in
 # the background with SIGINT ignored, which env takes back.
@@ -125,8 +133,8 @@ reap() {
 
 # eventually COMMAND...: it has to succeed within five seconds.
 eventually() {
-	local i
-	for ((i = 0; i < 100; i++)); do
+	local until=$((SECONDS + 5))
+	while ((SECONDS <= until)); do
 		"$@" >/dev/null 2>&1 && return
 		sleep 0.05
 	done
@@ -271,7 +279,15 @@ snapshot() {
 	echo "# cgroups"
 	find /sys/fs/cgroup -type d -name "*$UR_TAG*"
 	echo "# processes"
-	ps -eo pid=,ppid=,args= --sort pid | awk -v self=$$ '$1 != self && $2 != self {$1 = $2 = ""; print}'
+	# Without this shell, its copies, and the programs of this very line, which
+	# may be ending.
+	ps -eo pid=,ppid=,args= | awk -v self=$$ '
+		{pid = $1; parent = $2; $1 = $2 = ""; of[pid] = parent; args[pid] = $0}
+		END {
+			for (pid in of)
+				if (pid != self && !(of[pid] == self && (args[pid] == args[self] || args[pid] ~ /^ *([[]|(ps|awk|sort) )|^ *sort$/)))
+					print args[pid]
+		}' | sort
 	echo "# interfaces"
 	ls /sys/class/net
 }
@@ -287,14 +303,7 @@ invariants() {
 		cat "$W/.diff"
 		return 1
 	fi
-	# What the test itself started has ended too.
-	jobs >/dev/null # take note of what has ended
-	jobs -pr >"$W/.jobs"
-	is "" "$(<"$W/.jobs")" "processes left" || return
-	if [[ -n $(ls -A "$W/ours" "$W/plain" | grep -v :) ]]; then
-		echo "state left: $(ls -A "$W/ours" "$W/plain")"
-		return 1
-	fi
+	is "" "$(find "$W/ours" "$W/plain" -mindepth 1)" "state left" || return
 	if [[ -f $W/.bundle && -d $B ]]; then
 		is "$(<"$W/.bundle")" "$(bundle_sum)" "the bundle, as before" || return
 	fi
@@ -314,12 +323,21 @@ clean_up() {
 		at=$(awk '/^PPid:/ {print $2}' "/proc/$at/status")
 		up+="$at "
 	done
+	# Nor are bats' own: they ended the test if they saw each other go.
+	while read -r pid; do
+		up+="$pid $(ps --ppid "$pid" -o pid= | tr -d ' ') "
+	done <"$W/.jobs"
 	for pid in $(ps -eo pid=); do
 		[[ $up == *" $pid "* ]] || kill -KILL "$pid" 2>/dev/null
 	done
-	rmdir "$(find /sys/fs/cgroup -depth -type d -name "*$UR_TAG*")" 2>/dev/null
+	remove_cgroups
 	rm -rf /run/hooks
 	return 0
+}
+
+# remove_cgroups: those of the tests, once what was in them has ended.
+remove_cgroups() {
+	eventually eval 'find /sys/fs/cgroup -depth -type d -name "*$UR_TAG*" -exec rmdir {} +' >/dev/null
 }
 
 # requires WORD...: skips the test, saying why, where this machine can't have
@@ -340,6 +358,9 @@ requires() {
 		fuse)
 			[[ -c /dev/fuse ]] && { command -v fuse-overlayfs || command -v bindfs; } >/dev/null ||
 				skip "needs /dev/fuse and fuse-overlayfs or bindfs"
+			;;
+		bindfs)
+			[[ -c /dev/fuse ]] && command -v bindfs >/dev/null || skip "needs /dev/fuse and bindfs"
 			;;
 		old-runc)
 			[[ $(/usr/sbin/runc --version 2>/dev/null | head -n 1) =~ ^runc\ version\ 1\.[01]\. ]] ||

@@ -53,7 +53,7 @@ logs() {
 }
 
 @test "hooks: all kinds of run, in order, with the same input as under runc" {
-	local runtime want= got
+	local runtime want='' got
 	shell 'cat /log/order'
 	for runtime in plain ours; do
 		must "$runtime" run -b "$B" "$CT"
@@ -67,7 +67,7 @@ logs() {
 }
 
 @test "hooks: all kinds of create, start and delete" {
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		must "$runtime" create -b "$B" "$CT"
 		got="create $(logs)"
@@ -130,7 +130,7 @@ logs() {
 		env | grep -v ^PWD | sort >>"$HOOKS/log/order"
 		if [ "\$1" = slow ]; then exec sleep 10; fi
 	EOS
-	local runtime want= got
+	local runtime want='' got
 	for runtime in plain ours; do
 		update_config '.hooks = {createRuntime: [{path: $path, args: ["hook"], env: ["A=b", "C=d e"]}]}' --arg path "$HOOKS/hook"
 		must "$runtime" run -b "$B" "$CT"

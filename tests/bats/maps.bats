@@ -195,7 +195,7 @@ by_path() {
 	forget_userns
 	userns "0:$START:1000" "0:$START:1000" deny
 	process cat /proc/self/setgroups
-	ours_cmd=(setpriv --groups 0,4,27 --regid 0 "${ours_cmd[@]}")
+	ours_cmd=(setpriv "--groups=0,4,27" --regid 0 "${ours_cmd[@]}")
 	must ours run -b "$B" "$CT"
 	is deny "$output"
 	up ours

@@ -51,7 +51,13 @@ restore() { refused "$1" restore --image-path "$W/images" -b "$B" "$CT"; }
 	restore 'user namespace 4'
 	images "0:$START:$COUNT"
 	rm "$W/images/ids-1.img"
-	restore 'no ids-'
+	restore 'ids-1.img: no such file'
+	images "0:$START:$COUNT"
+	rm "$W/images/pstree.img"
+	restore 'pstree.img: no such file'
+	images "0:$START:$COUNT"
+	rm "$W/images/inventory.img"
+	restore 'inventory.img: no such file'
 	images "0:$START:$COUNT"
 	cp "$W/images/userns-10.img" "$W/images/userns-11.img"
 	restore '2 user namespaces are dumped'
@@ -88,8 +94,8 @@ restore() { refused "$1" restore --image-path "$W/images" -b "$B" "$CT"; }
 	images "0:5:1"
 	mv "$W/images" "$W/checkpoint"
 	cd "$W"
-	refused "5" restore -b "$B" "$CT"
-	refused "5" restore --image-path ./checkpoint --bundle=bundle "$CT"
+	refused "extent 0:5:1" restore -b "$B" "$CT"
+	refused "extent 0:5:1" restore --image-path ./checkpoint --bundle=bundle "$CT"
 }
 
 @test "restore: a namespace by path, and the rules of create" {

@@ -135,9 +135,9 @@ load helpers
 @test "run: with a terminal" {
 	update_config '.process.terminal = true'
 	shell 'test -t 0 && test -t 1 && test -t 2 && tty; stty size; stty -a | grep -o "[-]*echo\b"; exit 5'
-	try script -qec "${plain_cmd[*]} run -b $B $CT" /dev/null
+	on_terminal "${plain_cmd[@]}" run -b "$B" "$CT"
 	local want=$output want_status=$status
-	try script -qec "${ours_cmd[*]} run -b $B $CT" /dev/null
+	on_terminal "${ours_cmd[@]}" run -b "$B" "$CT"
 	is "$want" "$output" "output, runc's first"
 	is "$want_status" "$status"
 	is 5 "$status"
@@ -147,9 +147,9 @@ load helpers
 @test "run: with a terminal's size" {
 	update_config '.process.terminal = true | .process.consoleSize = {height: 33, width: 111}'
 	process stty size
-	try script -qec "stty rows 33 cols 111; ${plain_cmd[*]} run -b $B $CT" /dev/null
+	on_terminal sh -c "stty rows 33 cols 111; ${plain_cmd[*]} run -b $B $CT"
 	local want=$output
-	try script -qec "stty rows 33 cols 111; ${ours_cmd[*]} run -b $B $CT" /dev/null
+	on_terminal sh -c "stty rows 33 cols 111; ${ours_cmd[*]} run -b $B $CT"
 	is "$want" "$output" "output, runc's first"
 	has "$output" '33 111'
 }

@@ -32,4 +32,9 @@ unset XDG_RUNTIME_DIR NOTIFY_SOCKET LISTEN_FDS LISTEN_PID
 # Not exec: process 1 has to reap what containers leave to it.
 status=0
 "$@" || status=$?
+
+# A namespace ends with its processes, a cgroup doesn't.
+(($$ == 1)) && kill -KILL -1 2>/dev/null
+sleep 0.1
+find /sys/fs/cgroup -depth -type d -name "*$UR_TAG*" -exec rmdir {} + 2>/dev/null || true
 exit "$status"

@@ -34,6 +34,9 @@ setup_suite() {
 		return 1
 	fi
 
+	# Each takes a second or two; one that hangs has failed.
+	export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-90}
+
 	# What every test copies: a bundle that runc spec wrote, on busybox.
 	UR_TEMPLATE=$BATS_SUITE_TMPDIR/bundle
 	UR_HELPERS=$BATS_SUITE_TMPDIR/bin

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command criuimages writes the two kinds of CRIU's image files that say which
-// user namespace a checkpoint was in, for tests of restore on machines where
-// CRIU itself doesn't work: userns-10.img with the given maps, and ids-1.img of
-// a process in namespace 10 (criu.org/Images; images/userns.proto,
-// images/core.proto).
+// Command criuimages writes the kinds of CRIU's image files that say which user
+// namespace a checkpoint was in, for tests of restore on machines where CRIU
+// itself doesn't work: userns-10.img with the given maps, pstree.img and ids-1.img
+// of one process, and inventory.img of a CRIU that was in namespace 1
+// (criu.org/Images; images/*.proto).
 //
 // It is a test's helper and never shipped.
 package main
@@ -19,9 +19,14 @@ import (
 )
 
 const (
-	magicCommon = 0x54564319
-	magicUserNS = 0x55474906
-	magicIDs    = 0x54432030
+	magicCommon    = 0x54564319
+	magicInventory = 0x58313116
+	magicTree      = 0x50273030
+	magicUserNS    = 0x55474906
+	magicIDs       = 0x54432030
+
+	criuUserNS = 1
+	process    = 1
 )
 
 func main() {
@@ -58,12 +63,29 @@ func write(dir, uids, gids, in string) error {
 	if err != nil {
 		return err
 	}
-	const userNSID = 10
-	ids := binary.AppendUvarint(binary.AppendUvarint(nil, userNSID<<3), id)
-	if err := image(filepath.Join(dir, "userns-10.img"), magicUserNS, userns); err != nil {
-		return err
+	own := inUserNS(criuUserNS)
+	inventory := binary.AppendUvarint(binary.AppendUvarint(nil, 3<<3|2), uint64(len(own)))
+	for _, file := range []struct {
+		name   string
+		entry  []byte
+		magics []uint32
+	}{
+		{"userns-10.img", userns, []uint32{magicCommon, magicUserNS}},
+		{"ids-1.img", inUserNS(id), []uint32{magicCommon, magicIDs}},
+		{"pstree.img", binary.AppendUvarint(binary.AppendUvarint(nil, 1<<3), process), []uint32{magicCommon, magicTree}},
+		{"inventory.img", append(inventory, own...), []uint32{magicInventory}},
+	} {
+		if err := image(filepath.Join(dir, file.name), file.entry, file.magics...); err != nil {
+			return err
+		}
 	}
-	return image(filepath.Join(dir, "ids-1.img"), magicIDs, ids)
+	return nil
+}
+
+// inUserNS is the message about a process' namespaces, as far as it matters.
+func inUserNS(id uint64) []byte {
+	const userNSID = 10
+	return binary.AppendUvarint(binary.AppendUvarint(nil, userNSID<<3), id)
 }
 
 // numbers is a message whose fields 1, 2, ... are these.
@@ -79,9 +101,9 @@ func numbers(texts []string) (message []byte, err error) {
 	return message, nil
 }
 
-func image(path string, magic uint32, entry []byte) error {
+func image(path string, entry []byte, magics ...uint32) error {
 	var raw []byte
-	for _, word := range []uint32{magicCommon, magic, uint32(len(entry))} {
+	for _, word := range append(magics, uint32(len(entry))) {
 		raw = binary.LittleEndian.AppendUint32(raw, word)
 	}
 	return os.WriteFile(path, append(raw, entry...), 0o600)
