@@ -34,7 +34,9 @@ status=0
 "$@" || status=$?
 
 # A namespace ends with its processes, a cgroup doesn't.
-(($$ == 1)) && kill -KILL -1 2>/dev/null
+if (($$ == 1)); then
+	kill -KILL -1 2>/dev/null || true # where none is left, it says so
+fi
 sleep 0.1
 find /sys/fs/cgroup -depth -type d -name "*$UR_TAG*" -exec rmdir {} + 2>/dev/null || true
 exit "$status"
