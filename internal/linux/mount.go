@@ -44,6 +44,19 @@ func BindFile(source, target *os.File) error {
 	return nil
 }
 
+// MountID is the number in /proc/self/mountinfo of the mount that f was opened on
+// (statx(2), STATX_MNT_ID, since Linux 5.8).
+func MountID(f *os.File) (int, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, &os.PathError{Op: "statx(STATX_MNT_ID)", Path: f.Name(), Err: unix.ENOTSUP}
+	}
+	return int(st.Mnt_id), nil
+}
+
 // FDPath is the name in /proc of a file this process has open: it leads to that
 // very file, whatever has become of the path it was opened by.
 func FDPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }

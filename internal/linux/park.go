@@ -15,7 +15,8 @@ import (
 
 // Parked is a child process that does nothing but exist inside a user
 // namespace, so that the namespace can be mapped and looked at through
-// /proc/PID. It dies with the thread that made it, or at [Parked.Close].
+// /proc/PID. It has no file open. It dies with the thread that made it, also
+// after an exec, at [Parked.Close], or after a minute.
 //
 // The PID can't be reused before Close, since the child isn't reaped. A child in
 // a new namespace must be closed before anybody else gets into it: it is as
@@ -123,6 +124,11 @@ func parkedChild(nsfd, report, parent int) {
 		}
 		_, _, errno := syscall.RawSyscall(unix.SYS_SETNS, uintptr(nsfd), unix.CLONE_NEWUSER, 0)
 		result[0] = byte(errno)
+		// New credentials set it anew, to fs.suid_dumpable, which some host may
+		// have at 1.
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
+			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+		}
 		// Joining another user namespace clears the parent-death signal
 		// (PR_SET_PDEATHSIG(2const)).
 		syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
@@ -130,11 +136,20 @@ func parkedChild(nsfd, report, parent int) {
 			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
 		}
 	}
-	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(report), uintptr(unsafe.Pointer(&result[0])), 1)
-	for {
-		// Not pause(2), which arm64 doesn't have.
-		syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+	// What the caller has open is the caller's: a pipe that this child held would
+	// never reach its end, and a file could be got at through /proc.
+	const last = 1<<32 - 1
+	_, _, before := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, uintptr(report)-1, 0)
+	_, _, after := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(report)+1, last, 0)
+	if (before != 0 && report > 0) || after != 0 {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
 	}
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(report), uintptr(unsafe.Pointer(&result[0])), 1)
+	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(report), 0, 0)
+	minute := unix.Timespec{Sec: 60}
+	// Not pause(2), which arm64 doesn't have.
+	syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&minute)), 0, 0, 0)
+	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
 // PID is the child's process ID.
@@ -162,6 +177,10 @@ func (p *Parked) ReadFile(name string) (string, error) {
 	text, err := os.ReadFile(p.proc(name))
 	return string(text), err
 }
+
+// NamespacePath is the path in /proc of the user namespace that the child is in,
+// good for as long as the child lives.
+func (p *Parked) NamespacePath() string { return p.proc("ns/user") }
 
 func (p *Parked) proc(name string) string { return "/proc/" + strconv.Itoa(p.pid) + "/" + name }
 

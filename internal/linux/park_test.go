@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +51,42 @@ func TestParkedEnds(t *testing.T) {
 	}
 	if err := unix.Kill(p.PID(), 0); !errors.Is(err, unix.ESRCH) {
 		t.Fatalf("it is still there: %v", err)
+	}
+}
+
+// A child that held what the caller has open would keep pipes from their end.
+func TestParkedHoldsNothing(t *testing.T) {
+	for name, park := range map[string]func() (*Parked, error){
+		"new": ParkInNewUserNS,
+		"joined": func() (*Parked, error) {
+			ns, err := mapped(t).UserNS()
+			if err != nil {
+				return nil, err
+			}
+			defer ns.Close()
+			return ParkInUserNS(int(ns.Fd()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requireRoot(t)
+			p, err := park()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			// The last one, by which it reports, it closes after that.
+			deadline := time.Now().Add(10 * time.Second)
+			for {
+				held, err := os.ReadDir("/proc/" + strconv.Itoa(p.PID()) + "/fd")
+				if err == nil && len(held) == 0 {
+					return
+				}
+				if err != nil || time.Now().After(deadline) {
+					t.Fatalf("it holds %v %v", held, err)
+				}
+				runtime.Gosched()
+			}
+		})
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 )
 
 // ConfigName is the file of a bundle that holds its specification (runtime-spec
@@ -325,6 +327,9 @@ func (b *Bundle) OpenConfig(dir string) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), path)
+	if err := sameMount(dir, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, errors.Join(&os.PathError{Op: "fstat", Path: path, Err: err}, f.Close())
@@ -333,6 +338,30 @@ func (b *Bundle) OpenConfig(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("%s: it was replaced while it was judged", path), f.Close())
 	}
 	return f, nil
+}
+
+// sameMount refuses a file that is mounted over its name in dir. The file itself
+// then lies in a directory that nobody has judged, and whoever removes it there
+// takes away the mount, and ours on top of it.
+func sameMount(dir string, f *os.File) error {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	d := os.NewFile(uintptr(fd), dir)
+	defer d.Close()
+	dirID, err := linux.MountID(d)
+	if err != nil {
+		return err
+	}
+	fileID, err := linux.MountID(f)
+	if err != nil {
+		return err
+	}
+	if dirID != fileID {
+		return fmt.Errorf("%s: another file is mounted there: unmount it, and put the file itself there", f.Name())
+	}
+	return nil
 }
 
 // Mode is the permission bits of config.json.

@@ -104,7 +104,8 @@ func ParseVersion(output string) (Version, error) {
 }
 
 // RuntimeVersion asks the low-level runtime at path for its version, and keeps
-// the answer in cacheDir for as long as the file is the same. The cache is a
+// the answer in cacheDir, whose parent must be there, for as long as the file is
+// the same. The cache is a
 // symbolic link whose target is the answer: it is made in one step, and there
 // is no half of it. A cache that can't be written is done without.
 func RuntimeVersion(path, cacheDir string) (Version, error) {
@@ -130,7 +131,7 @@ func RuntimeVersion(path, cacheDir string) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("low-level runtime: %s: %w", path, err)
 	}
-	if os.MkdirAll(cacheDir, 0o711) == nil {
+	if err := os.Mkdir(cacheDir, 0o711); err == nil || errors.Is(err, os.ErrExist) {
 		_ = os.Symlink(v.Name+" version "+v.Text, link)
 	}
 	return v, nil

@@ -98,7 +98,7 @@ func TestParseVersion(t *testing.T) {
 
 func TestRuntimeVersionIsKept(t *testing.T) {
 	dir := t.TempDir()
-	path, count, cache := filepath.Join(dir, "runc"), filepath.Join(dir, "count"), filepath.Join(dir, "run", "cache")
+	path, count, cache := filepath.Join(dir, "runc"), filepath.Join(dir, "count"), filepath.Join(dir, "cache")
 	write := func(version string) {
 		t.Helper()
 		script := "#!/bin/sh\necho x >> " + count + "\necho runc version " + version + "\n"

@@ -165,11 +165,18 @@ func quoted(text string) string {
 	return text
 }
 
+// mostMessage is how many bytes of a message are shown: some quote what a bundle
+// holds.
+const mostMessage = 256 << 10
+
 // oneLine makes a message fit for one line of a log or terminal. Lines are
 // joined with "; ", as the lines of errors.Join are findings of equal weight.
 // Other control characters become escapes: a message quotes paths and names
 // that the caller chose, and they mustn't drive the terminal it is shown on.
 func oneLine(msg string) string {
+	if len(msg) > mostMessage {
+		msg = msg[:mostMessage] + "..."
+	}
 	var b strings.Builder
 	for line := range strings.FieldsFuncSeq(msg, func(c rune) bool { return c == '\n' || c == '\r' }) {
 		line = strings.TrimSpace(line)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 )
 
 // ErrExposed is wrapped when a directory whose owners would be shifted can be
@@ -27,7 +29,7 @@ func refuseExposed(dir *os.File) error {
 	if err != nil {
 		return fmt.Errorf("root filesystem: read /proc/self/mountinfo: %w", err)
 	}
-	id, err := mountID(dir)
+	id, err := linux.MountID(dir)
 	if err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
@@ -93,7 +95,8 @@ func places(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
 }
 
 // layersTouch says whether a layer of an overlay is one of the paths, or lies
-// above or below one, as far as the mount's options name them by absolute paths.
+// above or below one. A layer that can't be found, since it is named relative to
+// a directory that only its mounter knows, may be one.
 func layersTouch(options string, paths []string) bool {
 	for option := range strings.SplitSeq(options, ",") {
 		name, value, _ := strings.Cut(option, "=")
@@ -101,10 +104,20 @@ func layersTouch(options string, paths []string) bool {
 			continue
 		}
 		for layer := range strings.SplitSeq(value, ":") {
+			if layer == "" {
+				continue // between two colons: what follows holds data only
+			}
+			// Engines name layers by symbolic links.
+			if real, err := filepath.EvalSymlinks(layer); err == nil {
+				layer = real
+			}
+			if !filepath.IsAbs(layer) || strings.Contains(layer, `\`) {
+				return true
+			}
 			for _, path := range paths {
 				_, above := under(layer, path)
 				_, below := under(path, layer)
-				if layer != "" && (above || below) {
+				if above || below {
 					return true
 				}
 			}
@@ -175,17 +188,4 @@ func hasACL(dir string, st *unix.Stat_t) bool {
 	}
 	_, err := unix.Lgetxattr(dir, "system.posix_acl_access", nil)
 	return !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP)
-}
-
-// mountID is the number in /proc/self/mountinfo of the mount that f was opened
-// on (statx(2), STATX_MNT_ID, since Linux 5.8).
-func mountID(f *os.File) (int, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
-		return 0, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
-	}
-	if st.Mask&unix.STATX_MNT_ID == 0 {
-		return 0, &os.PathError{Op: "statx(STATX_MNT_ID)", Path: f.Name(), Err: unix.ENOTSUP}
-	}
-	return int(st.Mnt_id), nil
 }

@@ -263,6 +263,31 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+func TestLayersTouch(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "l")
+	if err := os.Symlink("/layers/one", link); err != nil {
+		t.Fatal(err)
+	}
+	layer := filepath.Join(dir, "layer")
+	if err := errors.Join(os.Mkdir(layer, 0o700), os.Remove(link), os.Symlink(layer, link)); err != nil {
+		t.Fatal(err)
+	}
+	for options, want := range map[string]bool{
+		"rw,lowerdir=/a:" + link + ",upperdir=/b":        true,
+		"rw,lowerdir=/a::" + layer:                       true,
+		"rw,lowerdir+=/a,datadir+=" + layer:              true,
+		"rw,lowerdir=/a:/b,upperdir=/c,workdir=" + layer: false,
+		"rw,lowerdir=../x:/b":                            true,
+		`rw,lowerdir=/a\072b`:                            true,
+		"rw":                                             false,
+	} {
+		if got := layersTouch(options, []string{layer}); got != want {
+			t.Errorf("%s: got %v", options, got)
+		}
+	}
+}
+
 func TestClosedAbove(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("gives directories away: needs root")

@@ -5,6 +5,7 @@ package shim
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 
@@ -64,12 +65,21 @@ func Main(argv, environ []string) int {
 	if parseErr == nil && c.judged() {
 		c.log, logErr = report.OpenLog(c.inv.Global.Log, c.inv.Global.LogFormat)
 	}
-	for _, err := range []error{parseErr, logErr, callerErr, oci.CheckRecursion(environ)} {
+	for _, err := range []error{parseErr, logErr, callerErr, oci.CheckRecursion(environ), checkNotSetuid()} {
 		if err != nil {
 			return c.fail(err)
 		}
 	}
 	return c.fail(c.run())
+}
+
+// checkNotSetuid refuses to run with more than the caller's own privileges: it
+// is made for callers who have what it needs.
+func checkNotSetuid() error {
+	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {
+		return fmt.Errorf("%s is installed setuid or setgid, which would lend its privileges to every caller: run `chmod u-s,g-s` on it", ProgramName)
+	}
+	return nil
 }
 
 // judged says whether the call starts a container, or a process in one. What

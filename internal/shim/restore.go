@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -36,7 +37,7 @@ func wantsRestored(c *call, spec *specs.Spec) (wanted, error) {
 			}
 		}
 	}
-	uids, gids, err := dumpedMaps(c.inv.Flags.ImagePath)
+	uids, gids, err := c.takeImages()
 	if err != nil {
 		return wanted{}, err
 	}
@@ -48,6 +49,28 @@ func wantsRestored(c *call, spec *specs.Spec) (wanted, error) {
 		return wanted{}, fmt.Errorf("%w: GIDs: %w", errImages, err)
 	}
 	return w, nil
+}
+
+// takeImages judges the images, and hands on the very directory that was judged,
+// whatever becomes of its path.
+func (c *call) takeImages() (uids, gids idmap.Map, err error) {
+	path := c.inv.Flags.ImagePath
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errImages, &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	dir := os.NewFile(uintptr(fd), path)
+	defer dir.Close()
+	kept, err := linux.KeepAcrossExec(dir, 3+listenFDs(c.environ))
+	if err != nil {
+		return nil, nil, err
+	}
+	c.inv.Flags.ImagePath = "/proc/self/fd/" + strconv.Itoa(kept)
+	if uids, gids, err = dumpedMaps(c.inv.Flags.ImagePath); err != nil {
+		text := strings.ReplaceAll(err.Error(), c.inv.Flags.ImagePath, path)
+		return nil, nil, fmt.Errorf("%w%s", errImages, strings.TrimPrefix(text, errImages.Error()))
+	}
+	return uids, gids, nil
 }
 
 // dumpedMaps is the maps of the one user namespace in the directory dir of CRIU
@@ -105,7 +128,7 @@ func checkTasks(dir string, id uint32) error {
 			if field == 1 {
 				pid = value
 			}
-			return nil
+			return narrow(value)
 		}); err != nil {
 			return fmt.Errorf("%w: %s: %w", errImages, tree, err)
 		}
@@ -140,8 +163,15 @@ func checkImages(dir string) error {
 		if err := unix.Lstat(path, &st); err != nil {
 			return fmt.Errorf("%w: %w", errImages, &os.PathError{Op: "lstat", Path: path, Err: err})
 		}
-		link := st.Mode&unix.S_IFMT == unix.S_IFLNK
-		if int(st.Uid) != os.Geteuid() || (st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 && !link) {
+		if path == dir {
+			if err := unix.Stat(path, &st); err != nil {
+				return fmt.Errorf("%w: %w", errImages, &os.PathError{Op: "stat", Path: path, Err: err})
+			}
+		}
+		if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+			return fmt.Errorf("%w: %s: it is neither a file nor a directory, and what it leads to isn't judged: put the file itself there", errImages, path)
+		}
+		if int(st.Uid) != os.Geteuid() || st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 {
 			return fmt.Errorf("%w: %s: UID %d owns it, mode %04o, so others could have written it, and CRIU does as it says: expected images that only root could write",
 				errImages, path, st.Uid, st.Mode&0o7777)
 		}
@@ -205,8 +235,8 @@ func readUserNS(path string) (uids, gids idmap.Map, err error) {
 	err = eachField(slices.Concat(entries...), func(field, _ uint64, message []byte) error {
 		var e idmap.Extent
 		err := eachField(message, func(field, value uint64, _ []byte) error {
-			if value > uint64(idmap.Invalid) {
-				return fmt.Errorf("%d has more than 32 bits", value)
+			if err := narrow(value); err != nil {
+				return err
 			}
 			switch field {
 			case 1:
@@ -243,11 +273,19 @@ func userNSOf(message []byte, within ...uint64) (id uint32, err error) {
 		case len(within) > 0 && field == within[0]:
 			id, err = userNSOf(inner, within[1:]...)
 		case len(within) == 0 && field == userNSField:
-			id = uint32(min(value, uint64(idmap.Invalid)))
+			id, err = uint32(value), narrow(value)
 		}
 		return err
 	})
 	return id, err
+}
+
+// narrow refuses a number of more than 32 bits: CRIU would take the low ones.
+func narrow(value uint64) error {
+	if value > uint64(idmap.Invalid) {
+		return fmt.Errorf("%d has more than 32 bits", value)
+	}
+	return nil
 }
 
 // eachField goes through a message: a number comes as value, anything with a

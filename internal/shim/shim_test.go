@@ -145,6 +145,9 @@ func TestDumpedMaps(t *testing.T) {
 		"no processes":          {func(f map[string][]byte) { f["pstree.img"] = tree() }, "pstree.img: it is empty"},
 		"no process tree":       {func(f map[string][]byte) { delete(f, "pstree.img") }, "pstree.img: no such file"},
 		"CRIU was in there too": {func(f map[string][]byte) { f["inventory.img"] = inventory(10) }, "it would make none for them"},
+		"low bits alike":        {func(f map[string][]byte) { f["inventory.img"] = inventory(1<<32 + 10) }, "more than 32 bits"},
+		"low bits of a PID":     {func(f map[string][]byte) { f["pstree.img"] = tree(1, 1<<32+7) }, "more than 32 bits"},
+		"low bits of an ID":     {func(f map[string][]byte) { f["ids-7.img"] = ids(1<<32 + 10) }, "more than 32 bits"},
 		"CRIU was nowhere":      {func(f map[string][]byte) { f["inventory.img"] = inventory(0) }, "it would make none for them"},
 		"no inventory":          {func(f map[string][]byte) { delete(f, "inventory.img") }, "inventory.img: no such file"},
 		"no number":             {func(f map[string][]byte) { f["userns-x.img"] = f["userns-10.img"]; delete(f, "userns-10.img") }, "no namespace's number"},
@@ -188,6 +191,15 @@ func TestDumpedMaps(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	})
+	t.Run("a link to elsewhere", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Symlink("/etc/passwd", filepath.Join(dir, "core-1.img")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := dumpedMaps(dir); !errors.Is(err, errImages) || !strings.Contains(err.Error(), "core-1.img: it is neither") {
+			t.Fatalf("got %v", err)
+		}
+	})
 	if _, _, err := dumpedMaps(filepath.Join(t.TempDir(), "nowhere")); !errors.Is(err, errImages) {
 		t.Errorf("no directory: got %v", err)
 	}
@@ -206,32 +218,6 @@ func FuzzEachField(f *testing.F) {
 			t.Fatalf("%x: %d bytes of messages in %d", raw, total, len(raw))
 		}
 	})
-}
-
-func TestMayTrace(t *testing.T) {
-	status := func(uid, bounding string) string {
-		return "Name:\tx\nUid:\t" + uid + "\t0\t0\t0\nCapEff:\t0\nCapBnd:\t" + bounding + "\nSeccomp:\t0\n"
-	}
-	for name, tc := range map[string]struct {
-		status string
-		want   bool
-	}{
-		"all capabilities":         {status("100000", "000001ffffffffff"), true},
-		"that one alone":           {status("100000", "0000000000080000"), true},
-		"all but that one":         {status("100000", "000001fffff7ffff"), false},
-		"Docker's default":         {status("100000", "00000000a80425fb"), false},
-		"host root, all":           {status("0", "000001ffffffffff"), false},
-		"a user whose UID has a 0": {status("1000", "000001ffffffffff"), true},
-	} {
-		if got, err := mayTrace(tc.status); err != nil || got != tc.want {
-			t.Errorf("%s: got %v %v", name, got, err)
-		}
-	}
-	for _, text := range []string{"", "Uid:\t5\n", "CapBnd:\t0\n", "Uid:\t5\nCapBnd:\tx\n"} {
-		if got, err := mayTrace(text); err == nil {
-			t.Errorf("%q: got %v", text, got)
-		}
-	}
 }
 
 func TestListenFDs(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
@@ -28,18 +30,30 @@ const (
 // makeStageDirs makes the directories that a stage is mounted on. They stay: they
 // are as much part of the host as /run/lock is. Root inside must be able to
 // walk through them, hence 0711.
-func makeStageDirs() error {
+func makeStageDirs(root uint32) error {
 	for _, dir := range []string{runDir, stageDir, stageRootfs} {
-		err := os.Mkdir(dir, 0o711)
-		if err == nil {
+		if err := os.Mkdir(dir, 0o711); err == nil {
 			// The caller's umask may have taken bits away.
 			err = os.Chmod(dir, 0o711)
+			if err != nil {
+				return err
+			}
+		} else if !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("%w: %s", err, stageHint())
 		}
-		if err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%w: create it with `sudo install -d -m 0711 %s %s %s`", err, runDir, stageDir, stageRootfs)
+		var st unix.Stat_t
+		if err := unix.Lstat(dir, &st); err != nil {
+			return &os.PathError{Op: "lstat", Path: dir, Err: err}
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != root || st.Mode&0o133 != 0o111 {
+			return fmt.Errorf("%s: UID %d owns it, mode %06o: expected a directory of root, mode 0711: remove it, then %s", dir, st.Uid, st.Mode, stageHint())
 		}
 	}
 	return nil
+}
+
+func stageHint() string {
+	return fmt.Sprintf("run `sudo install -d -m 0711 %s %s %s`", runDir, stageDir, stageRootfs)
 }
 
 // stage is what shall be there when the low-level runtime starts.
@@ -55,9 +69,6 @@ type stage struct {
 // directory. What fails leaves nothing behind: the namespace ends with this
 // process.
 func (s *stage) set() (rootfs.Method, error) {
-	if err := makeStageDirs(); err != nil {
-		return "", err
-	}
 	if err := linux.PrivateMounts(); err != nil {
 		return "", fmt.Errorf("private mount namespace: %w", err)
 	}

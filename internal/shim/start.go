@@ -47,6 +47,9 @@ type plan struct {
 // prepare does everything up to the exec: all refusals first, then what is
 // made, which ends with this process if a later step fails.
 func (c *call) prepare(low string, d *decision) (*plan, error) {
+	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
+		return nil, err
+	}
 	version, err := c.knownRuntime(low, d)
 	if err != nil {
 		return nil, err
@@ -188,9 +191,16 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		Owner: owner.Name, Flags: p.verdict.Flags.String(), UIDs: p.uids, GIDs: p.gids,
 		Lines: d.Lines, Method: string(method), Runtime: low + " (" + version.String() + ")",
 	}
+	path := stageUserNS
+	if p.wanted.userns != nil {
+		var err error
+		if path, err = delegate.Stay(p.wanted.userns); err != nil {
+			return err
+		}
+	}
 	p.plan = specpatch.Plan{
 		UIDs: p.uids, GIDs: p.gids,
-		UserNS: stageUserNS, Rootfs: stageRootfs, Record: record.String(),
+		UserNS: path, Rootfs: stageRootfs, Record: record.String(),
 		DenySetgroups: p.verdict.Flags.DenySetgroups, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
 	}
 	spec, changes, err := specpatch.Apply(p.bundle.Spec, p.plan)

@@ -8,11 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/delegate"
@@ -117,8 +114,8 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 	return w, nil
 }
 
-// lookInto reads what a namespace is, if it is safe for us and for runc to join
-// it: nobody in it, or who owns it, may take over the process that does.
+// lookInto reads what a namespace is, unless somebody else than the caller has
+// every capability in it.
 func lookInto(ns *os.File) (delegate.State, error) {
 	owner, err := linux.UserNSOwner(ns)
 	if err != nil {
@@ -127,79 +124,9 @@ func lookInto(ns *os.File) (delegate.State, error) {
 	if owner != uint32(os.Geteuid()) {
 		return delegate.State{}, fmt.Errorf("it belongs to UID %d, who has every capability in it: expected one that belongs to the caller (UID %d)", owner, os.Geteuid())
 	}
-	if err := refuseTracers(ns); err != nil {
-		return delegate.State{}, err
-	}
 	is, err := delegate.Look(ns)
 	if err != nil {
 		return delegate.State{}, fmt.Errorf("%w: expected a user namespace below the caller's own", err)
 	}
 	return is, nil
-}
-
-// refuseTracers refuses a namespace in which a process that isn't the host's
-// root may trace others. runc reads the maps of a namespace by joining it in a
-// child that has the host's root for its UID, and that such a process can take
-// over if it finds it (runc 1.5.2, userns_maps_linux.c).
-func refuseTracers(ns *os.File) error {
-	var want unix.Stat_t
-	if err := unix.Fstat(int(ns.Fd()), &want); err != nil {
-		return &os.PathError{Op: "fstat", Path: ns.Name(), Err: err}
-	}
-	processes, err := os.ReadDir("/proc")
-	if err != nil {
-		return err
-	}
-	for _, process := range processes {
-		if _, err := strconv.Atoi(process.Name()); err != nil {
-			continue
-		}
-		dir := filepath.Join("/proc", process.Name())
-		var st unix.Stat_t
-		err := unix.Stat(filepath.Join(dir, "ns/user"), &st)
-		if err != nil || st.Dev != want.Dev || st.Ino != want.Ino {
-			continue // ended, or elsewhere
-		}
-		status, err := os.ReadFile(filepath.Join(dir, "status"))
-		if err != nil {
-			continue
-		}
-		tracer, err := mayTrace(string(status))
-		if err != nil {
-			return fmt.Errorf("%s/status: %w", dir, err)
-		}
-		if tracer {
-			return fmt.Errorf("process %s in it may trace others (CAP_SYS_PTRACE), and could take over the process by which runc joins the namespace: "+
-				"start that container without the capability", process.Name())
-		}
-	}
-	return nil
-}
-
-// mayTrace says, of a process by its /proc/PID/status, whether it isn't the
-// host's root and can ever have CAP_SYS_PTRACE: whether its bounding set has it.
-func mayTrace(status string) (bool, error) {
-	var uid string
-	var bounding uint64
-	found := 0
-	for line := range strings.Lines(status) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		value = strings.TrimSpace(value)
-		switch name {
-		case "Uid":
-			uid, _, _ = strings.Cut(value, "\t")
-			found++
-		case "CapBnd":
-			set, err := strconv.ParseUint(value, 16, 64)
-			if err != nil {
-				return false, err
-			}
-			bounding = set
-			found++
-		}
-	}
-	if found != 2 {
-		return false, errors.New("it lacks Uid or CapBnd")
-	}
-	return uid != "0" && bounding&(1<<unix.CAP_SYS_PTRACE) != 0, nil
 }

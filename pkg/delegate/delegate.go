@@ -112,6 +112,22 @@ func Look(ns *os.File) (State, error) {
 	return State{Namespace: is, Owner: owner}, nil
 }
 
+// Stay leaves a process in the user namespace that ns is open on, and gives a
+// path that leads there, for a program that this one becomes. The process has
+// no file open, can't be traced from inside, and ends when that program does, or
+// after a minute.
+//
+// runc (1.2 to 1.5) takes the maps of a namespace at /proc/PID/ns/user from
+// beside it. For any other path it joins the namespace in a child that whoever
+// has CAP_SYS_PTRACE inside can take over, with the host UID of runc.
+func Stay(ns *os.File) (path string, err error) {
+	child, err := linux.ParkInUserNS(int(ns.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("stay in user namespace %s: %w", ns.Name(), err)
+	}
+	return child.NamespacePath(), nil
+}
+
 func look(child *linux.Parked) (is Namespace, err error) {
 	for _, side := range []struct {
 		file string

@@ -114,7 +114,7 @@ restore() { refused "$1" restore --image-path "$W/images" -b "$B" "$CT"; }
 	images "0:$START:$COUNT"
 	must ours restore --image-path "$W/images" -b "$B" -d "$CT"
 	has "$output" '^<restore>$'
-	has "$output" "^<--image-path=$W/images>\$"
+	has "$output" "^<--image-path=/proc/self/fd/[0-9]+>\$"
 	has "$output" "^$START:$START\$"
 	audited '.verb == "restore" and .decision == "granted" and .rootfs == "idmap"'
 }
