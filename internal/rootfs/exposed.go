@@ -44,8 +44,8 @@ func refuseExposed(dir *os.File) error {
 		}
 		if !closed {
 			return fmt.Errorf("root filesystem: %s: %w (by %s), and root inside could leave a setuid program there that is root's outside: "+
-				"close a directory above it with `chown root:root %s && chmod 0700 %[4]s`, or accept it with exposed-rootfs = \"allow\" in the configuration",
-				dir.Name(), ErrExposed, path, filepath.Dir(path))
+				"move it below a directory that only root can enter, as `install -d -m 0700 DIR` makes one, or accept it with exposed-rootfs = 'allow' in the configuration",
+				dir.Name(), ErrExposed, path)
 		}
 	}
 	return nil

@@ -93,9 +93,9 @@ func (r Request) checkShift() error {
 		below, ok := under(dir, r.Source.Name())
 		return ok && below != ""
 	}) {
-		return fmt.Errorf("root filesystem: %s: %w, and root inside would be root of all that is in it: expected a directory below one of %s: "+
-			"move it there, or add the directory that it lies in to rootfs-dirs in the configuration",
-			r.Source.Name(), ErrOutside, strings.Join(r.Within, ", "))
+		return fmt.Errorf("root filesystem: %s: %w, and root inside would be root of all that is in it: expected one strictly below %s: "+
+			"move it there, or name a directory above it, which holds nothing else, in rootfs-dirs of the configuration",
+			r.Source.Name(), ErrOutside, strings.Join(r.Within, " or "))
 	}
 	if r.AllowExposed {
 		return nil

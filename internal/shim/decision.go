@@ -90,9 +90,9 @@ func (c *call) audited(d *decision, err error) error {
 	auditErr := report.OpenAudit(c.cfg.Audit.Path).Write(d)
 	switch {
 	case auditErr == nil:
-	case err != nil && !c.subject.engine():
-		// The file is root's. Who asked is told why they were refused; that it
-		// isn't recorded too is nothing they could mend.
+	case !c.subject.engine() && c.cfg.Audit.Mode != config.AuditRequire:
+		// The file is root's, and nothing that a user could mend: they act with
+		// their own privileges, which leaves other traces.
 	case err == nil && c.cfg.Audit.Mode == config.AuditRequire:
 		return fmt.Errorf("this decision can't be recorded, and the configuration requires it (audit.mode): %w", auditErr)
 	default:

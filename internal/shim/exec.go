@@ -75,8 +75,10 @@ func (c *call) prepareExec(low string, d *decision) (registry.Flags, error) {
 	// flags override that.
 	if process.NoNewPrivs {
 		c.inv.Flags.NoNewPrivs, c.inv.Flags.NoNewPrivsSet = true, true
+		d.Changes = append(d.Changes, specpatch.Change{Path: []string{"--no-new-privs"}, After: true, Why: "flag no-new-privs"})
 	}
-	if process.DenySetgroups {
+	if process.DenySetgroups && c.inv.Flags.AdditionalGIDs != nil {
+		d.Changes = append(d.Changes, specpatch.Change{Path: []string{"--additional-gids"}, Before: c.inv.Flags.AdditionalGIDs, Why: "flag deny-setgroups"})
 		c.inv.Flags.AdditionalGIDs = nil
 	}
 	return flags, nil

@@ -47,9 +47,6 @@ type plan struct {
 // prepare does everything up to the exec: all refusals first, then what is
 // made, which ends with this process if a later step fails.
 func (c *call) prepare(low string, d *decision) (*plan, error) {
-	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
-		return nil, err
-	}
 	version, err := c.knownRuntime(low, d)
 	if err != nil {
 		return nil, err
@@ -80,7 +77,7 @@ func (c *call) prepare(low string, d *decision) (*plan, error) {
 	}
 	if !c.mayMount() {
 		return nil, fmt.Errorf("%s (UID %d) may have %s, but isn't root in this user namespace: starting containers without root isn't done by this build: "+
-			"call it inside of `unshare --user --map-root-user --map-auto --mount`, or as root", c.subject.Name, c.subject.UID, p.uids)
+			"ask root for `%s --owner %s %s`", c.subject.Name, c.subject.UID, p.uids, ProgramName, c.subject.Name, c.inv.Verb)
 	}
 	return p, p.make(c, low, version, owner, d)
 }
@@ -213,6 +210,9 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		return err
 	}
 
+	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
+		return err
+	}
 	userns, err := p.namespace(c)
 	if err != nil {
 		return err

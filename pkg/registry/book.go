@@ -29,6 +29,7 @@ var ErrNoBook = errors.New("there is no book")
 // The zero Book is empty. A Book never changes once it is made.
 type Book struct {
 	path    string // where a new line would go
+	open    bool   // that file's last line has no end: a new line would be glued to it
 	sources []source
 	sets    flagSets
 }
@@ -146,6 +147,9 @@ func (b *Book) add(file string, data []byte) error {
 		return err
 	}
 	b.sources = append(b.sources, src)
+	if file == b.path {
+		b.open = len(data) > 0 && data[len(data)-1] != '\n'
+	}
 	return nil
 }
 

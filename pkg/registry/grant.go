@@ -85,7 +85,11 @@ func (b *Book) addLine(owner, start string, count uint32) string {
 	if strings.Contains(owner, `\`) { // which the echo of some shells reads
 		echo = `printf '%s\n'`
 	}
-	return fmt.Sprintf("%s %s >> %s", echo, rootfile.ShellQuote(fmt.Sprintf("%s:%s:%d:", owner, start, count)), rootfile.ShellQuote(path))
+	end := ""
+	if b.open {
+		end = "echo >> " + rootfile.ShellQuote(path) + "; "
+	}
+	return end + fmt.Sprintf("%s %s >> %s", echo, rootfile.ShellQuote(fmt.Sprintf("%s:%s:%d:", owner, start, count)), rootfile.ShellQuote(path))
 }
 
 // free is the first count IDs of the roomy ranges that neither the book nor the

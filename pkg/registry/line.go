@@ -135,7 +135,7 @@ func scan(file string, data []byte, sets *flagSets) (source, error) {
 		if crlf && bytes.HasSuffix(text, []byte("\r")) {
 			text = text[:len(text)-1]
 			if !saidCRLF { // once for the file: all its lines will have it
-				bad.add(fmt.Errorf("book: %s:%d: the line ends in CR LF, as on Windows: expected LF alone: sed -i 's/\\r$//' %s",
+				bad.add(fmt.Errorf("book: %s:%d: the line ends in CR LF, as on Windows: expected LF alone: sed -i 's/[[:cntrl:]]$//' %s",
 					file, number, rootfile.ShellQuote(file)))
 				saidCRLF = true
 			}

@@ -98,7 +98,7 @@ func TestParseRefuses(t *testing.T) {
 		{"an unenforced flag", "alice:200000:65536:owned", []string{`/book:1: flag "owned": is not enforced by this build: remove the flag`}},
 		{"two unenforced flags", "alice:200000:65536:deny-nested,owned", []string{`/book:1: flag "deny-nested"`, `/book:1: flag "owned"`}},
 
-		{"CR LF", "# c\r\nalice:200000:65536:\r\n", []string{`/book:1: the line ends in CR LF`, `sed -i 's/\r$//' /book`}},
+		{"CR LF", "# c\r\nalice:200000:65536:\r\n", []string{`/book:1: the line ends in CR LF`, `sed -i 's/[[:cntrl:]]$//' /book`}},
 		{"CR at the end", "alice:200000:65536:\r", []string{"/book:1: the line ends in CR LF"}},
 		{"NUL", "alice:200000:65536:\nbo\x00b:300000:65536:\n", []string{"/book:2: byte 3 is NUL: expected text: write the line again"}},
 		{"NUL in a comment", "#\x00", []string{"/book:1: byte 2 is NUL"}},
@@ -142,7 +142,7 @@ func TestParseEndsAThousandFaults(t *testing.T) {
 
 func TestParseQuotesTheFileInCommands(t *testing.T) {
 	_, err := Parse("/tmp/it's a book", []byte("#\r\n"))
-	wantError(t, err, `sed -i 's/\r$//' '/tmp/it'\''s a book'`)
+	wantError(t, err, `sed -i 's/[[:cntrl:]]$//' '/tmp/it'\''s a book'`)
 }
 
 func TestLine(t *testing.T) {

@@ -79,7 +79,7 @@ fails() {
 	book "ann:$START:$COUNT:"
 	cd "$U/ann"
 	try by_ann --root "$U/ann/r" run -b "$U/ann/bundle" c1
-	fails "ann \(UID $ANN\) may have 0:$START:$COUNT.*unshare --user --map-root-user --map-auto --mount"
+	fails "ann \(UID $ANN\) may have 0:$START:$COUNT.*ask root for .userns-runtime --owner ann run"
 	book "$ANN:$START:$COUNT:"
 	try by_ann --root "$U/ann/r" run -b "$U/ann/bundle" c1
 	fails "may have 0:$START:$COUNT"
