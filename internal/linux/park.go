@@ -16,7 +16,7 @@ import (
 // Parked is a child process that does nothing but exist inside a user
 // namespace, so that the namespace can be mapped and looked at through
 // /proc/PID. It has no file open. It dies with the thread that made it, also
-// after an exec, at [Parked.Close], or after a minute.
+// after an exec, at [Parked.Close], or after ten minutes.
 //
 // The PID can't be reused before Close, since the child isn't reaped. A child in
 // a new namespace must be closed before anybody else gets into it: it is as
@@ -146,9 +146,9 @@ func parkedChild(nsfd, report, parent int) {
 	}
 	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(report), uintptr(unsafe.Pointer(&result[0])), 1)
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(report), 0, 0)
-	minute := unix.Timespec{Sec: 60}
+	most := unix.Timespec{Sec: 600}
 	// Not pause(2), which arm64 doesn't have.
-	syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&minute)), 0, 0, 0)
+	syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&most)), 0, 0, 0)
 	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 }
 

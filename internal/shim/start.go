@@ -178,7 +178,8 @@ func where(v registry.Verdict) string {
 	return v.Lines[0].Where()
 }
 
-// make patches the specification, creates the namespace and sets the stage.
+// make creates the namespace, patches the specification and sets the stage. What
+// fails on the way ends with this process, the namespace too.
 func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d *decision) error {
 	method := rootfs.IDMap
 	if p.wanted.ownRootfs() {
@@ -188,12 +189,14 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		Owner: owner.Name, Flags: p.verdict.Flags.String(), UIDs: p.uids, GIDs: p.gids,
 		Lines: d.Lines, Method: string(method), Runtime: low + " (" + version.String() + ")",
 	}
-	path := stageUserNS
-	if p.wanted.userns != nil {
-		var err error
-		if path, err = delegate.Stay(p.wanted.userns); err != nil {
-			return err
-		}
+	userns, err := p.namespace(c)
+	if err != nil {
+		return err
+	}
+	defer userns.Close()
+	path, err := delegate.Stay(userns)
+	if err != nil {
+		return err
 	}
 	p.plan = specpatch.Plan{
 		UIDs: p.uids, GIDs: p.gids,
@@ -213,13 +216,8 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
 		return err
 	}
-	userns, err := p.namespace(c)
-	if err != nil {
-		return err
-	}
-	defer userns.Close()
 	s := stage{
-		bundle: p.bundle, config: patched, userns: userns, rootfs: p.bundle.Spec.Root.Path,
+		bundle: p.bundle, config: patched, rootfs: p.bundle.Spec.Root.Path,
 		request: rootfs.Request{
 			Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
 			AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,
@@ -256,7 +254,7 @@ func (p *plan) namespace(c *call) (*os.File, error) {
 	if p.wanted.userns != nil {
 		return p.wanted.userns, nil
 	}
-	local := delegate.Namespace{DenySetgroups: p.plan.DenySetgroups}
+	local := delegate.Namespace{DenySetgroups: p.verdict.Flags.DenySetgroups}
 	var err error
 	if local.UIDs, err = p.uids.Into(c.subject.ownUIDs); err != nil {
 		return nil, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
