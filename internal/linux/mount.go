@@ -34,8 +34,8 @@ func MountTmpfs(target string, mode os.FileMode) error {
 	return nil
 }
 
-// BindFile binds the file that source is open on over the file that target is
-// open on. target must have been opened in
+// BindFile binds the file that source is open on, which may be a namespace
+// (nsfs), over the file that target is open on. target must have been opened in
 // this mount namespace.
 func BindFile(source, target *os.File) error {
 	if err := unix.Mount(FDPath(source), FDPath(target), "", unix.MS_BIND, ""); err != nil {

@@ -20,6 +20,7 @@ import (
 // own namespace. It ends with the last process in it; nothing is mounted on the
 // host, so nothing is left to unmount, however we end.
 const (
+	stageUserNS = stageDir + "/userns"
 	stageConfig = stageDir + "/" + oci.ConfigName
 	// stageRootfs is there on the host too, empty: runc's exec does a chdir to
 	// the path it knows the root filesystem by.
@@ -58,7 +59,8 @@ func stageHint() string {
 // stage is what shall be there when the low-level runtime starts.
 type stage struct {
 	bundle  *oci.Bundle
-	config  []byte         // the patched config.json
+	config  []byte // the patched config.json
+	userns  *os.File
 	request rootfs.Request // Source and Target are filled in here
 	rootfs  string         // root.path, which may be relative to the bundle
 }
@@ -97,6 +99,9 @@ func (s *stage) set() (rootfs.Method, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := bindUserNS(s.userns); err != nil {
+		return "", err
+	}
 	return method, s.bindConfig(original)
 }
 
@@ -115,6 +120,15 @@ func (s *stage) openRootfs() (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("root filesystem: %s: it has a symbolic link in it, which runc doesn't take: expected %s in root.path", path, source.Name()), source.Close())
 	}
 	return source, nil
+}
+
+func bindUserNS(ns *os.File) error {
+	mountpoint, err := os.OpenFile(stageUserNS, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o400)
+	if err != nil {
+		return err
+	}
+	defer mountpoint.Close()
+	return linux.BindFile(ns, mountpoint)
 }
 
 // bindConfig covers the bundle's config.json with the patched one, which has

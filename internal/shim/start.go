@@ -194,9 +194,12 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		return err
 	}
 	defer userns.Close()
-	path, err := delegate.Stay(userns)
-	if err != nil {
-		return err
+	// Nobody is in a new namespace yet, so runc may join it in its own way.
+	path := stageUserNS
+	if p.wanted.userns != nil {
+		if path, err = delegate.Stay(userns); err != nil {
+			return err
+		}
 	}
 	p.plan = specpatch.Plan{
 		UIDs: p.uids, GIDs: p.gids,
@@ -217,7 +220,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		return err
 	}
 	s := stage{
-		bundle: p.bundle, config: patched, rootfs: p.bundle.Spec.Root.Path,
+		bundle: p.bundle, config: patched, userns: userns, rootfs: p.bundle.Spec.Root.Path,
 		request: rootfs.Request{
 			Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
 			AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,

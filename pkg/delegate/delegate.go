@@ -118,10 +118,10 @@ func Look(ns *os.File) (State, error) {
 // after ten minutes.
 //
 // runc (1.2 to 1.5) takes the maps of a namespace at /proc/PID/ns/user from
-// beside it. For any other path, a bind mount of the namespace among them, it
-// joins the namespace in a child that whoever has CAP_SYS_PTRACE inside can take
-// over, with the host UID of runc; and it runs cat(1) there, twice, which takes
-// an eighth of the time of a start.
+// beside it. For any other path it joins the namespace in a child that whoever
+// has CAP_SYS_PTRACE inside can take over, with the host UID of runc. For a new
+// namespace, with nobody in it, such a path will do: the process that stays has
+// to be reaped by the host's first process, once runc has ended.
 func Stay(ns *os.File) (path string, err error) {
 	child, err := linux.ParkInUserNS(int(ns.Fd()))
 	if err != nil {
