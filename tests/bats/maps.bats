@@ -157,6 +157,9 @@ by_path() {
 	by_path "$W/ns"
 	must ours run -b "$B" "$CT"
 	is "0 $START 1000" "$(awk '{$1 = $1; print}' <<<"$output")"
+	# runc is given a process of ours, since at any other path it would join the
+	# namespace in a child that can be traced from inside.
+	audited 'any(.changes[]; .path[:2] == ["linux", "namespaces"] and (.after | strings | test("^/proc/[0-9]+/ns/user$")))'
 	# Beside maps that say the same, and others.
 	local named='.linux.uidMappings = [{containerID: 0, hostID: $start, size: $uids}] | .linux.gidMappings = [{containerID: 0, hostID: $start, size: 2000}]'
 	update_config "$named" --argjson start "$START" --argjson uids 1000

@@ -242,6 +242,30 @@ load helpers
 	must ours run -b "$B" "$CT"
 }
 
+@test "refuse: a config.json that is mounted there" {
+	cp "$B/config.json" "$W/other.json"
+	mount --bind "$W/other.json" "$B/config.json"
+	refused "config.json: another file is mounted there" run -b "$B" "$CT"
+	umount "$B/config.json"
+	bundle_sum >"$W/.bundle"
+	must ours run -b "$B" "$CT"
+}
+
+@test "refuse: not after a first call with a narrow umask" {
+	rm -rf /run/userns-runtime
+	(umask 0777 && "${ours_cmd[@]}" run -b "$B" "$CT" <"$STDIN")
+	must ours run -b "$B" "$CT"
+	is "711 711 711" "$(stat -c %a /run/userns-runtime /run/userns-runtime/mnt /run/userns-runtime/mnt/rootfs | paste -sd " ")"
+}
+
+@test "refuse: directories in /run that are somebody else's" {
+	chown 1234 /run/userns-runtime
+	refused "/run/userns-runtime: UID 1234 owns it.*install -d -m 0711" run -b "$B" "$CT"
+	chown 0 /run/userns-runtime
+	bundle_sum >"$W/.bundle"
+	must ours run -b "$B" "$CT"
+}
+
 # --- the root filesystem
 
 @test "refuse: a root filesystem on ramfs" {
