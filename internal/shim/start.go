@@ -136,8 +136,6 @@ func (p *plan) judge(c *call, grant *registry.Grant, d *decision) error {
 	if p.wanted, err = wants(c, p.bundle.Spec); err != nil {
 		return err
 	}
-	// A namespace that is kept is a process' or a mount's from here on; the
-	// file keeps it alive.
 	if p.wanted.none() {
 		if p.uids, p.gids, err = grant.First(); err != nil {
 			return err
