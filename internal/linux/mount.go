@@ -4,6 +4,7 @@ package linux
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -65,15 +66,21 @@ func FDPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd
 // (open_tree(2), since Linux 5.2). It goes with Close unless it was attached.
 type Tree struct{ file *os.File }
 
-// CloneTree is a detached clone of the mount at dir, with dir as its root, and
-// of all mounts below dir. dir must have been opened in this mount namespace.
-func CloneTree(dir *os.File) (*Tree, error) {
-	fd, err := unix.OpenTree(int(dir.Fd()), "",
-		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+// CloneTree is a detached clone of the mount that source, a directory or another
+// file, was opened on, with source as its root, and of all mounts below it.
+// source must have been opened in this mount namespace.
+func CloneTree(source *os.File) (*Tree, error) { return clone(source, unix.AT_RECURSIVE) }
+
+// CloneMount is as [CloneTree], without the mounts below source.
+func CloneMount(source *os.File) (*Tree, error) { return clone(source, 0) }
+
+func clone(source *os.File, flags uint) (*Tree, error) {
+	fd, err := unix.OpenTree(int(source.Fd()), "",
+		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|flags)
 	if err != nil {
-		return nil, &os.PathError{Op: "open_tree", Path: dir.Name(), Err: err}
+		return nil, &os.PathError{Op: "open_tree", Path: source.Name(), Err: err}
 	}
-	return &Tree{os.NewFile(uintptr(fd), dir.Name())}, nil
+	return &Tree{os.NewFile(uintptr(fd), source.Name())}, nil
 }
 
 // IDMap shifts the owners seen through the topmost mount of the tree: what is
@@ -90,7 +97,38 @@ func (t *Tree) IDMap(userns *os.File) error {
 	return nil
 }
 
-// Attach mounts the tree on the directory at target.
+// Attrs is what a mount shall be, beside what it is.
+type Attrs struct {
+	// Set is MOUNT_ATTR_* flags to add.
+	Set uint64
+	// ATime says that the mode of access times in Set (of which
+	// MOUNT_ATTR_RELATIME is 0) replaces the one that the mount has.
+	ATime bool
+	// Recursive does so to the mounts below it as well.
+	Recursive bool
+}
+
+// Set changes the topmost mount of the tree, or all of them (mount_setattr(2)).
+func (t *Tree) Set(a Attrs) error {
+	if a.Set == 0 && !a.ATime {
+		return nil
+	}
+	attr := unix.MountAttr{Attr_set: a.Set}
+	if a.ATime {
+		attr.Attr_clr = unix.MOUNT_ATTR__ATIME
+	}
+	flags := uint(unix.AT_EMPTY_PATH)
+	if a.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if err := unix.MountSetattr(int(t.file.Fd()), "", flags, &attr); err != nil {
+		return &os.PathError{Op: "mount_setattr", Path: t.file.Name(), Err: err}
+	}
+	return nil
+}
+
+// Attach mounts the tree at target: a directory on a directory, another file on
+// another file.
 func (t *Tree) Attach(target string) error {
 	err := unix.MoveMount(int(t.file.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	if err != nil {
@@ -99,5 +137,48 @@ func (t *Tree) Attach(target string) error {
 	return nil
 }
 
+// Open opens, for use as a place (O_PATH), the file at the relative path below the tree's root,
+// crossing neither a symbolic link nor a mount (openat2(2)).
+func (t *Tree) Open(path string) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	fd, err := unix.Openat2(int(t.file.Fd()), path, &how)
+	if err != nil {
+		return nil, &os.PathError{Op: "openat2", Path: filepath.Join(t.file.Name(), path), Err: err}
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(t.file.Name(), path)), nil
+}
+
 // Close lets go of the tree.
 func (t *Tree) Close() error { return t.file.Close() }
+
+// Detach takes away the mount at target, for those who look it up from now on:
+// whoever has it open or mounted elsewhere keeps it (umount2(2), MNT_DETACH).
+func Detach(target string) error {
+	if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+		return &os.PathError{Op: "umount2(MNT_DETACH)", Path: target, Err: err}
+	}
+	return nil
+}
+
+// OpenPlace opens the file at path for use as a place (O_PATH): nothing is read,
+// and a device or FIFO isn't touched. The file's name is where it really is:
+// absolute, with no symbolic link in it. directory refuses anything else.
+func OpenPlace(path string, directory bool) (*os.File, error) {
+	flags := unix.O_PATH | unix.O_CLOEXEC
+	if directory {
+		flags |= unix.O_DIRECTORY
+	}
+	fd, err := unix.Open(path, flags, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), real), nil
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Filesystem is a filesystem that is being configured, and isn't mounted yet
+// (fsopen(2), since Linux 5.2). Errors have what the kernel says of the reason.
+type Filesystem struct{ file *os.File }
+
+// OpenFilesystem begins one of the type kind, as /proc/filesystems names it.
+func OpenFilesystem(kind string) (*Filesystem, error) {
+	fd, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, &os.PathError{Op: "fsopen", Path: kind, Err: err}
+	}
+	return &Filesystem{os.NewFile(uintptr(fd), kind)}, nil
+}
+
+// SetString sets an option that has a value.
+func (f *Filesystem) SetString(option, value string) error {
+	return f.explain("fsconfig", option+"="+value, unix.FsconfigSetString(int(f.file.Fd()), option, value))
+}
+
+// SetFlag sets an option that has none.
+func (f *Filesystem) SetFlag(option string) error {
+	return f.explain("fsconfig", option, unix.FsconfigSetFlag(int(f.file.Fd()), option))
+}
+
+// SetFile sets an option to the place that a file is open on. overlay takes its
+// layers so since Linux 6.13; before it says EINVAL.
+func (f *Filesystem) SetFile(option string, value *os.File) error {
+	return f.explain("fsconfig", option+"="+value.Name(), unix.FsconfigSetFd(int(f.file.Fd()), option, int(value.Fd())))
+}
+
+// Mount makes the filesystem as configured, and gives a mount of it with these
+// MOUNT_ATTR_* flags, not yet attached.
+func (f *Filesystem) Mount(attrs uint64) (*Tree, error) {
+	if err := f.explain("fsconfig(FSCONFIG_CMD_CREATE)", f.file.Name(), unix.FsconfigCreate(int(f.file.Fd()))); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Fsmount(int(f.file.Fd()), unix.FSMOUNT_CLOEXEC, int(attrs))
+	if err != nil {
+		return nil, f.explain("fsmount", f.file.Name(), err)
+	}
+	return &Tree{os.NewFile(uintptr(fd), f.file.Name())}, nil
+}
+
+// Close ends the configuration; what was mounted stays.
+func (f *Filesystem) Close() error { return f.file.Close() }
+
+// explain adds the messages that the kernel keeps for whoever configures.
+func (f *Filesystem) explain(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = &os.PathError{Op: op, Path: path, Err: err}
+	var said []string
+	buffer := make([]byte, 1024)
+	for range 16 {
+		n, readErr := unix.Read(int(f.file.Fd()), buffer)
+		if readErr != nil || n <= 0 {
+			break
+		}
+		// "e " for an error, "w " for a warning, "i " for information.
+		if message, ok := strings.CutPrefix(strings.TrimSpace(string(buffer[:n])), "e "); ok {
+			said = append(said, message)
+		}
+	}
+	if len(said) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, strings.Join(said, "; "))
+}
+
+// MountOverlayString mounts an overlay on the directory target by mount(2), whose
+// data holds at most a page: for kernels that take no layers by descriptor.
+func MountOverlayString(target, data string, flags uintptr) error {
+	if len(data) >= os.Getpagesize() {
+		return &os.PathError{Op: "mount(overlay)", Path: target, Err: errors.New("the options are longer than a page")}
+	}
+	if err := unix.Mount("overlay", target, "overlay", flags, data); err != nil {
+		return &os.PathError{Op: "mount(overlay)", Path: target, Err: err}
+	}
+	return nil
+}
+
+// DropDentries makes the filesystem that dir is on forget the names that nobody
+// uses, those among them that it remembers not to be there. Nothing else of it
+// changes (fspick(2), FSCONFIG_CMD_RECONFIGURE without an option).
+func DropDentries(dir string) error {
+	fd, err := unix.Fspick(unix.AT_FDCWD, dir, unix.FSPICK_CLOEXEC|unix.FSPICK_NO_AUTOMOUNT)
+	if err != nil {
+		return &os.PathError{Op: "fspick", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	if err := unix.FsconfigReconfigure(fd); err != nil {
+		return &os.PathError{Op: "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Path: dir, Err: err}
+	}
+	return nil
+}
