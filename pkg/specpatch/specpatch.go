@@ -35,6 +35,18 @@ type Plan struct {
 	// Record is the value of [RecordAnnotation].
 	Record string
 
+	// Binds is, by their index in mounts, the bind mounts that are staged, and
+	// where.
+	Binds map[int]string
+	// Joined is where the low-level runtime will find the namespaces that the
+	// container joins, but for its user namespace.
+	Joined map[specs.LinuxNamespaceType]string
+	// Sysfs is where a sysfs of the container's network namespace is mounted;
+	// empty where the container may mount one itself.
+	Sysfs string
+	// NetSysctls says that the sysctls of the network namespace have been set.
+	NetSysctls bool
+
 	// DenySetgroups says that the namespace denies setgroups(2).
 	DenySetgroups bool
 	// NoNewPrivs sets no_new_privs on the process.
@@ -59,16 +71,8 @@ type Change struct {
 // All reasons to refuse it are in the one error, which wraps [ErrRefused] for
 // each. Sources: runtime-spec config.md, config-linux.md; user_namespaces(7).
 func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
-	var refusals []error
-	for _, check := range []func(*specs.Spec, Plan) error{
-		checkLinux, checkNamespaces, checkMounts, checkMountOwners, checkUser, checkAnnotation,
-	} {
-		if err := check(spec, plan); err != nil {
-			refusals = append(refusals, err)
-		}
-	}
-	if len(refusals) > 0 {
-		return nil, nil, errors.Join(refusals...)
+	if err := Check(spec, plan); err != nil {
+		return nil, nil, err
 	}
 
 	p := patcher{plan: plan, spec: *spec}
@@ -77,10 +81,26 @@ func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
 		p.spec.Linux = &linux
 	}
 	p.userNamespace()
+	p.joined()
 	p.rootfs()
+	p.mounts()
+	p.sysctls()
 	p.process()
 	p.annotation()
 	return &p.spec, p.changes, nil
+}
+
+// Check gives all reasons for which [Apply] would refuse the specification.
+func Check(spec *specs.Spec, plan Plan) error {
+	var refusals []error
+	for _, check := range []func(*specs.Spec, Plan) error{
+		checkLinux, checkNamespaces, checkMounts, checkMountOwners, checkFilesystems, checkDevices, checkUser, checkAnnotation,
+	} {
+		if err := check(spec, plan); err != nil {
+			refusals = append(refusals, err)
+		}
+	}
+	return errors.Join(refusals...)
 }
 
 // findings is the reasons of one check, the first few spelled out: a bundle can

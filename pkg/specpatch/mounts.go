@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package specpatch
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// IsBind says whether the low-level runtime takes a mount for a bind mount: by its
+// type, or by one of its options, whatever the type (runtime-spec config.md,
+// "Mounts").
+func IsBind(m specs.Mount) bool {
+	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+}
+
+// SharesNetwork says whether the container has no network namespace of its own
+// making: none at all, or one that is there already.
+func SharesNetwork(spec *specs.Spec) bool {
+	ns, ok := namespace(spec, specs.NetworkNamespace)
+	return !ok || ns.Path != ""
+}
+
+func namespace(spec *specs.Spec, kind specs.LinuxNamespaceType) (specs.LinuxNamespace, bool) {
+	if spec.Linux == nil {
+		return specs.LinuxNamespace{}, false
+	}
+	i := slices.IndexFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == kind })
+	if i < 0 {
+		return specs.LinuxNamespace{}, false
+	}
+	return spec.Linux.Namespaces[i], true
+}
+
+// checkFilesystems refuses filesystems that show what belongs to the host's user
+// namespace: the kernel mounts them for nobody else, and would only say EPERM.
+func checkFilesystems(spec *specs.Spec, _ Plan) error {
+	var found findings
+	for i, m := range spec.Mounts {
+		if IsBind(m) {
+			continue
+		}
+		for _, it := range []struct {
+			filesystem string
+			kind       specs.LinuxNamespaceType
+			option     string
+		}{{"proc", specs.PIDNamespace, "--pid=host"}, {"mqueue", specs.IPCNamespace, "--ipc=host"}} {
+			if _, own := namespace(spec, it.kind); m.Type == it.filesystem && !own {
+				found.refuse("mounts[%d]: %s: %s of the host's %s namespace: this build doesn't share that with a container (%s): give it a namespace of its own",
+					i, m.Destination, it.filesystem, it.kind, it.option)
+			}
+		}
+	}
+	return found.join()
+}
+
+// ociDevices is the nodes that every container has (runtime-spec
+// config-linux.md, "Default Devices"), by their numbers.
+var ociDevices = map[string][2]int64{
+	"/dev/null": {1, 3}, "/dev/zero": {1, 5}, "/dev/full": {1, 7},
+	"/dev/random": {1, 8}, "/dev/urandom": {1, 9}, "/dev/tty": {5, 0},
+}
+
+// checkDevices refuses devices of the host: nobody but the host's root can make
+// their nodes, and bound in they would be nobody's.
+func checkDevices(spec *specs.Spec, _ Plan) error {
+	if spec.Linux == nil {
+		return nil
+	}
+	var found findings
+	for i, device := range spec.Linux.Devices {
+		if numbers, ok := ociDevices[device.Path]; ok && device.Type == "c" && numbers == [2]int64{device.Major, device.Minor} {
+			continue
+		}
+		found.refuse("linux.devices[%d]: %s: this build hands no device of the host to a container (--device, --privileged): leave it out", i, device.Path)
+	}
+	return found.join()
+}
+
+// mounts replaces what was staged.
+func (p *patcher) mounts() {
+	if len(p.plan.Binds) == 0 && p.plan.Sysfs == "" {
+		return
+	}
+	p.spec.Mounts = slices.Clone(p.spec.Mounts)
+	for _, i := range slices.Sorted(maps.Keys(p.plan.Binds)) {
+		m := &p.spec.Mounts[i]
+		p.change(m.Source, p.plan.Binds[i], "it is mounted there with its final owners and flags", "mounts", strconv.Itoa(i), "source")
+		m.Source = p.plan.Binds[i]
+	}
+	for i := range p.spec.Mounts {
+		if m := &p.spec.Mounts[i]; p.plan.Sysfs != "" && m.Type == "sysfs" && !IsBind(*m) {
+			p.sysfs(i, m)
+		}
+	}
+}
+
+// sysfs takes the place of one that the kernel lets only the owner of the network
+// namespace mount. It can't be written: it is the host's root's.
+func (p *patcher) sysfs(i int, m *specs.Mount) {
+	const why = "the network namespace belongs to the host, which has mounted its sysfs there, read-only"
+	place := func(name string) []string { return []string{"mounts", strconv.Itoa(i), name} }
+	p.change(m.Type, "bind", why, place("type")...)
+	p.change(m.Source, p.plan.Sysfs, why, place("source")...)
+	options := []string{"rbind", "ro"}
+	for _, option := range m.Options {
+		if option != "rw" && option != "ro" {
+			options = append(options, option)
+		}
+	}
+	p.change(m.Options, options, why, place("options")...)
+	m.Type, m.Source, m.Options = "bind", p.plan.Sysfs, options
+}
+
+// joined gives the namespaces that are joined by the paths at which what was
+// looked at can't be replaced.
+func (p *patcher) joined() {
+	if len(p.plan.Joined) == 0 {
+		return
+	}
+	linux := p.spec.Linux
+	linux.Namespaces = slices.Clone(linux.Namespaces)
+	for i := range linux.Namespaces {
+		ns := &linux.Namespaces[i]
+		if path, ok := p.plan.Joined[ns.Type]; ok && ns.Path != "" {
+			p.change(ns.Path, path, "the namespace that was looked at is there", "linux", "namespaces", strconv.Itoa(i), "path")
+			ns.Path = path
+		}
+	}
+}
+
+// IsNetSysctl says whether a key of linux.sysctl belongs to a network namespace,
+// in either of the forms that sysctl(8) takes.
+func IsNetSysctl(key string) bool {
+	return strings.HasPrefix(key, "net.") || strings.HasPrefix(key, "net/")
+}
