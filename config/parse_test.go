@@ -121,7 +121,6 @@ func TestParseRefuses(t *testing.T) {
 		{"not yet: stable-name", "annotations = ['owner', 'stable-name']", []string{`c.toml:1: annotation "stable-name" is not done by this build`}},
 		{"not yet: size", "annotations = ['size']", []string{`c.toml:1: annotation "size" is not done by this build`}},
 		{"not yet: chown", "\nshift = 'chown'", []string{`c.toml:2: shift = "chown" is not done by this build: remove it`}},
-		{"not yet: plain", "bind-fallback = 'plain'", []string{`c.toml:1: bind-fallback = "plain" is not done by this build`}},
 		{"not yet: bind", "[[bind]]\npath='/a'\nowner='a'", []string{"c.toml:1: [[bind]] is not done by this build"}},
 		{"not yet: pin", "[[pin]]\nowner='a'\nname='b'", []string{"c.toml:1: [[pin]] is not done by this build"}},
 		{"not yet, and wrong", "[[bind]]\npath='a'\n[[pin]]\nowner='a/b'\nname='..'",

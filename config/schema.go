@@ -47,7 +47,6 @@ func unsupported(c Config) (paths, whats []string) {
 		{"annotations", `annotation "stable-name"`, slices.Contains(c.Annotations, AnnotationStableName)},
 		{"annotations", `annotation "size"`, slices.Contains(c.Annotations, AnnotationSize)},
 		{"shift", `shift = "chown"`, c.Shift == ShiftChown},
-		{"bind-fallback", `bind-fallback = "plain"`, c.BindFallback == BindFallbackPlain},
 		{"bind", "[[bind]]", len(c.Binds) > 0},
 		{"pin", "[[pin]]", len(c.Pins) > 0},
 	} {

@@ -12,7 +12,7 @@ import (
 
 // RecordVersion is the version of [Record] that this build writes. It reads
 // this one and the one before.
-const RecordVersion = 1
+const RecordVersion = 2
 
 // ErrRecord is wrapped by every error about a record that can't be obeyed.
 var ErrRecord = errors.New("record of the container")
@@ -29,6 +29,8 @@ type Record struct {
 	Lines []string
 	// Method is how the root filesystem was shifted.
 	Method string
+	// Rootfs is where the engine has it, on the host; empty in a record of version 1.
+	Rootfs string
 	// Runtime is the low-level runtime, its path and version.
 	Runtime string
 }
@@ -42,6 +44,7 @@ type stored struct {
 	GIDMap  string   `json:"gidMap"`
 	Lines   []string `json:"lines"`
 	Method  string   `json:"method"`
+	Rootfs  string   `json:"rootfs,omitempty"`
 	Runtime string   `json:"runtime"`
 }
 
@@ -51,7 +54,7 @@ func (r Record) String() string {
 		Version: RecordVersion,
 		Owner:   r.Owner, Flags: r.Flags,
 		UIDMap: r.UIDs.Kernel(), GIDMap: r.GIDs.Kernel(),
-		Lines: r.Lines, Method: r.Method, Runtime: r.Runtime,
+		Lines: r.Lines, Method: r.Method, Rootfs: r.Rootfs, Runtime: r.Runtime,
 	})
 	if err != nil {
 		panic("bug: a record of strings doesn't become JSON: " + err.Error())
@@ -68,10 +71,10 @@ func ParseRecord(text string) (Record, error) {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
-	if s.Version != RecordVersion {
-		return Record{}, fmt.Errorf("%w: it has version %d, and this build reads %d: the container was made by another version of userns-runtime", ErrRecord, s.Version, RecordVersion)
+	if s.Version != RecordVersion && s.Version != RecordVersion-1 {
+		return Record{}, fmt.Errorf("%w: it has version %d, and this build reads %d and the one before: the container was made by another version of userns-runtime", ErrRecord, s.Version, RecordVersion)
 	}
-	r := Record{Owner: s.Owner, Flags: s.Flags, Lines: s.Lines, Method: s.Method, Runtime: s.Runtime}
+	r := Record{Owner: s.Owner, Flags: s.Flags, Lines: s.Lines, Method: s.Method, Rootfs: s.Rootfs, Runtime: s.Runtime}
 	var errUIDs, errGIDs error
 	r.UIDs, errUIDs = idmap.ParseMap(s.UIDMap)
 	r.GIDs, errGIDs = idmap.ParseMap(s.GIDMap)

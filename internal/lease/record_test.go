@@ -15,7 +15,7 @@ var example = Record{
 	Owner: "alice", Flags: "deny-setgroups,no-new-privs",
 	UIDs:  idmap.Map{{Inner: 0, Outer: 1000, Count: 1}, {Inner: 1, Outer: 100000, Count: 65535}},
 	GIDs:  idmap.Map{{Inner: 0, Outer: 100000, Count: 65536}},
-	Lines: []string{"/etc/usernamespaces:3"}, Method: "idmap", Runtime: "/usr/bin/runc (runc 1.5.2)",
+	Lines: []string{"/etc/usernamespaces:3"}, Method: "idmap", Rootfs: "/b/rootfs", Runtime: "/usr/bin/runc (runc 1.5.2)",
 }
 
 func TestRecordThereAndBack(t *testing.T) {
@@ -25,16 +25,26 @@ func TestRecordThereAndBack(t *testing.T) {
 	}
 }
 
-// Records that were written by this version must stay readable: a container
-// outlives an upgrade.
-func TestRecordVersion1(t *testing.T) {
-	const written = `{"version":1,"owner":"alice","flags":"deny-setgroups,no-new-privs","uidMap":"0 1000 1\n1 100000 65535\n","gidMap":"0 100000 65536\n",` +
-		`"lines":["/etc/usernamespaces:3"],"method":"idmap","runtime":"/usr/bin/runc (runc 1.5.2)"}`
+// Records that were written by this version and the one before must stay readable:
+// a container outlives an upgrade.
+func TestRecordVersions(t *testing.T) {
+	const (
+		rest = `"owner":"alice","flags":"deny-setgroups,no-new-privs","uidMap":"0 1000 1\n1 100000 65535\n","gidMap":"0 100000 65536\n",` +
+			`"lines":["/etc/usernamespaces:3"],"method":"idmap",`
+		runtime = `"runtime":"/usr/bin/runc (runc 1.5.2)"}`
+		written = `{"version":2,` + rest + `"rootfs":"/b/rootfs",` + runtime
+		before  = `{"version":1,` + rest + runtime
+	)
 	if example.String() != written {
-		t.Errorf("version 1 is written differently now: %s", example)
+		t.Errorf("version 2 is written differently now: %s", example)
 	}
 	if got, err := ParseRecord(written); err != nil || !reflect.DeepEqual(got, example) {
 		t.Errorf("got %+v %v", got, err)
+	}
+	old := example
+	old.Rootfs = ""
+	if got, err := ParseRecord(before); err != nil || !reflect.DeepEqual(got, old) {
+		t.Errorf("version 1: got %+v %v", got, err)
 	}
 }
 
@@ -43,7 +53,8 @@ func TestParseRecordRefuses(t *testing.T) {
 		"nothing":         "",
 		"no JSON":         "alice",
 		"no version":      `{"uidMap":"0 1 1\n","gidMap":"0 1 1\n"}`,
-		"a later version": strings.Replace(example.String(), `"version":1`, `"version":2`, 1),
+		"a later version": strings.Replace(example.String(), `"version":2`, `"version":3`, 1),
+		"version 0":       strings.Replace(example.String(), `"version":2`, `"version":0`, 1),
 		"no maps":         `{"version":1}`,
 		"no GIDs":         `{"version":1,"uidMap":"0 1 1\n"}`,
 		"broken map":      strings.Replace(example.String(), "0 1000 1", "0 1000 0", 1),

@@ -295,27 +295,34 @@ func same[T any](got, want *T) error {
 // CheckPrivate refuses a bundle that somebody other than root or the caller
 // could change between the moment it is judged and the moment the low-level
 // runtime reads it: renaming a file over a mounted one takes the mount away.
-func (b *Bundle) CheckPrivate() error {
+//
+// inside says of a UID whether it is one of the container's own, to whom an
+// engine that chose the maps itself gives the bundle. Then cover is true: the
+// low-level runtime must be shown another directory in its place.
+func (b *Bundle) CheckPrivate(inside func(uid uint32) bool) (cover bool, err error) {
 	self := uint32(os.Geteuid())
 	for _, it := range []struct {
 		path string
 		st   *unix.Stat_t
 	}{{b.Dir, &b.dir}, {filepath.Join(b.Dir, ConfigName), &b.file}} {
 		if it.st.Uid != 0 && it.st.Uid != self {
-			return fmt.Errorf("bundle: %s: UID %d owns it, and could change it while it is judged: expected root: run `chown root:root %s`", it.path, it.st.Uid, it.path)
+			if !inside(it.st.Uid) {
+				return false, fmt.Errorf("bundle: %s: UID %d owns it, and could change it while it is judged: expected root: run `chown root:root %s`", it.path, it.st.Uid, it.path)
+			}
+			cover = true
 		}
 		if it.st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 {
-			return fmt.Errorf("bundle: %s: its mode is %04o, so others than its owner could change it while it is judged: run `chmod go-w %s`", it.path, it.st.Mode&0o7777, it.path)
+			return false, fmt.Errorf("bundle: %s: its mode is %04o, so others than its owner could change it while it is judged: run `chmod go-w %s`", it.path, it.st.Mode&0o7777, it.path)
 		}
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(b.Dir, &fs); err != nil {
-		return fmt.Errorf("bundle: %w", &os.PathError{Op: "statfs", Path: b.Dir, Err: err})
+		return false, fmt.Errorf("bundle: %w", &os.PathError{Op: "statfs", Path: b.Dir, Err: err})
 	}
 	if uint32(fs.Type) == unix.FUSE_SUPER_MAGIC {
-		return fmt.Errorf("bundle: %s: it is on FUSE, whose server may show another file after each look: move it to a filesystem of the kernel's own", b.Dir)
+		return false, fmt.Errorf("bundle: %s: it is on FUSE, whose server may show another file after each look: move it to a filesystem of the kernel's own", b.Dir)
 	}
-	return nil
+	return cover, nil
 }
 
 // OpenConfig opens config.json in the directory dir, for mounting over it. It

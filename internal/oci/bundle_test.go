@@ -155,13 +155,17 @@ func TestCheckPrivate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil   func(dir string) error
 		message string
+		cover   bool
 	}{
-		"private":             {func(string) error { return nil }, ""},
-		"directory g+w":       {func(dir string) error { return os.Chmod(dir, 0o770) }, "run `chmod go-w "},
-		"directory o+w":       {func(dir string) error { return os.Chmod(dir, 0o1777) }, "run `chmod go-w "},
-		"directory another's": {func(dir string) error { return os.Chown(dir, 12345, 0) }, "UID 12345 owns it"},
-		"file another's":      {func(dir string) error { return os.Chown(filepath.Join(dir, ConfigName), 12345, 0) }, "UID 12345 owns it"},
-		"file o+w":            {func(dir string) error { return os.Chmod(filepath.Join(dir, ConfigName), 0o602) }, "run `chmod go-w "},
+		"private":                      {func(string) error { return nil }, "", false},
+		"directory g+w":                {func(dir string) error { return os.Chmod(dir, 0o770) }, "run `chmod go-w ", false},
+		"directory o+w":                {func(dir string) error { return os.Chmod(dir, 0o1777) }, "run `chmod go-w ", false},
+		"directory another's":          {func(dir string) error { return os.Chown(dir, 12345, 0) }, "UID 12345 owns it", false},
+		"file another's":               {func(dir string) error { return os.Chown(filepath.Join(dir, ConfigName), 12345, 0) }, "UID 12345 owns it", false},
+		"directory root's inside":      {func(dir string) error { return os.Chown(dir, 3000000, 3000000) }, "", true},
+		"file root's inside":           {func(dir string) error { return os.Chown(filepath.Join(dir, ConfigName), 3000000, 0) }, "", true},
+		"directory root's inside, g+w": {func(dir string) error { return errors.Join(os.Chown(dir, 3000000, 0), os.Chmod(dir, 0o770)) }, "run `chmod go-w ", true},
+		"file o+w":                     {func(dir string) error { return os.Chmod(filepath.Join(dir, ConfigName), 0o602) }, "run `chmod go-w ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := writeBundle(t, minimal)
@@ -172,7 +176,10 @@ func TestCheckPrivate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = b.CheckPrivate()
+			cover, err := b.CheckPrivate(func(uid uint32) bool { return uid >= 3000000 })
+			if err == nil && cover != tc.cover {
+				t.Errorf("cover: got %v", cover)
+			}
 			if (err == nil) != (tc.message == "") || (err != nil && !strings.Contains(err.Error(), tc.message)) {
 				t.Fatalf("got %v, expected %q", err, tc.message)
 			}

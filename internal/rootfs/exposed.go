@@ -11,8 +11,6 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
-
-	"github.com/userns-runtime/userns-runtime/internal/linux"
 )
 
 // ErrExposed is wrapped when a directory whose owners would be shifted can be
@@ -24,54 +22,65 @@ var ErrExposed = errors.New("others than root can reach it")
 // the host becomes root there. A directory is safe when, on every path to it,
 // some directory above it is closed to all but root.
 
-func refuseExposed(dir *os.File) error {
-	mounts, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return fmt.Errorf("root filesystem: read /proc/self/mountinfo: %w", err)
-	}
-	id, err := linux.MountID(dir)
+func refuseExposed(dir *os.File, mounts []*mountinfo.Info) error {
+	by, err := exposedBy(dir, mounts)
 	if err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
-	paths, err := places(dir.Name(), id, mounts)
-	if err != nil {
-		return fmt.Errorf("root filesystem: %w", err)
+	if by == "" {
+		return nil
 	}
-	for _, path := range paths {
-		closed, err := closedAbove(path)
-		if err != nil {
-			return fmt.Errorf("root filesystem: %w", err)
-		}
-		if !closed {
-			return fmt.Errorf("root filesystem: %s: %w (by %s), and root inside could leave a setuid program there that is root's outside: "+
-				"move it below a directory that only root can enter, as `install -d -m 0700 DIR` makes one, or accept it with exposed-rootfs = 'allow' in the configuration",
-				dir.Name(), ErrExposed, path)
-		}
-	}
-	return nil
+	return fmt.Errorf("root filesystem: %s: %w (by %s), and root inside could leave a setuid program there that is root's outside: "+
+		"move it below a directory that only root can enter, as `install -d -m 0700 DIR` makes one, or accept it with exposed-rootfs = 'allow' in the configuration",
+		dir.Name(), ErrExposed, by)
 }
 
-// places is all paths at which the directory at path, which lies on the mount
-// with this ID, or one below it, can be found in the mount namespace that
-// mounts lists: through its own mount, and through every other mount of the
-// same filesystem that shows it or a part of it. Mounts without setuid programs (nosuid) are left out.
-//
-// path must be absolute and free of symbolic links.
-func places(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
-	var home *mountinfo.Info
-	for _, m := range mounts {
-		if m.ID == id {
-			home = m
+// exposedBy is a path by which others than root can walk to the file, or if it is
+// a directory to something below it; "" if there is none.
+func exposedBy(file *os.File, mounts []*mountinfo.Info) (string, error) {
+	home, err := mountOf(file, mounts)
+	if err != nil {
+		return "", err
+	}
+	paths, err := places(file.Name(), home, mounts)
+	if err != nil {
+		return "", err
+	}
+	known := walker{}
+	for _, path := range paths {
+		if closed, err := known.closedAbove(path); err != nil || !closed {
+			return path, err
 		}
 	}
-	if home == nil {
-		return nil, fmt.Errorf("%s: its mount, number %d, isn't in /proc/self/mountinfo", path, id)
+	// An overlay shows its layers at a place of its own. To know whose they are
+	// takes a look at each layer, so it comes after the cheap question.
+	for _, m := range mounts {
+		if m.FSType != "overlay" || nosuid(m) {
+			continue
+		}
+		closed, err := known.closedAbove(m.Mountpoint)
+		if err != nil {
+			return m.Mountpoint, err
+		}
+		if !closed && layersTouch(m.VFSOptions, paths) {
+			return m.Mountpoint, nil
+		}
 	}
+	return "", nil
+}
+
+// places is all paths at which the file at path, which lies on the mount home,
+// or one below it, can be found in the mount namespace that mounts lists:
+// through its own mount, and through every other mount of the same filesystem
+// that shows it or a part of it. Mounts without setuid programs (nosuid) are left out.
+//
+// path must be absolute and free of symbolic links.
+func places(path string, home *mountinfo.Info, mounts []*mountinfo.Info) ([]string, error) {
 	below, ok := under(home.Mountpoint, path)
 	if !ok {
 		return nil, fmt.Errorf("%s: it doesn't lie below its mount point %s", path, home.Mountpoint)
 	}
-	// The place of the directory in its filesystem.
+	// The place of the file in its filesystem.
 	place := filepath.Join(home.Root, below)
 
 	var paths []string
@@ -82,12 +91,6 @@ func places(path string, id int, mounts []*mountinfo.Info) ([]string, error) {
 		if below, ok := under(m.Root, place); ok {
 			paths = append(paths, filepath.Join(m.Mountpoint, below))
 		} else if _, ok := under(place, m.Root); ok {
-			paths = append(paths, m.Mountpoint)
-		}
-	}
-	// An overlay shows its layers at a place of its own.
-	for _, m := range mounts {
-		if m.FSType == "overlay" && !nosuid(m) && layersTouch(m.VFSOptions, paths) {
 			paths = append(paths, m.Mountpoint)
 		}
 	}
@@ -147,27 +150,35 @@ func under(dir, path string) (below string, ok bool) {
 	return strings.TrimPrefix(rest, "/"), true
 }
 
+// walker remembers what it knows of directories.
+type walker map[string]bool
+
 // closedAbove says whether some directory above path lets in nobody but root.
-// The directory at path itself doesn't count: root inside owns it, and may open
+// The file at path itself doesn't count: root inside owns it, and may open
 // it to anyone. A path that isn't there (hidden below another mount) can't be
 // walked by anybody and is closed.
-func closedAbove(path string) (bool, error) {
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		var st unix.Stat_t
-		err := unix.Lstat(dir, &st)
-		switch {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-			return true, nil
-		case err != nil:
-			return false, &os.PathError{Op: "lstat", Path: dir, Err: err}
-		}
-		if closed(&st) && !hasACL(dir, &st) {
-			return true, nil
-		}
-		if dir == "/" {
-			return false, nil
+func (w walker) closedAbove(path string) (bool, error) {
+	dir := filepath.Dir(path)
+	if known, ok := w[dir]; ok {
+		return known, nil
+	}
+	var st unix.Stat_t
+	err := unix.Lstat(dir, &st)
+	is := false
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		is = true
+	case err != nil:
+		return false, &os.PathError{Op: "lstat", Path: dir, Err: err}
+	case closed(&st) && !hasACL(dir, &st):
+		is = true
+	case dir != "/":
+		if is, err = w.closedAbove(dir); err != nil {
+			return false, err
 		}
 	}
+	w[dir] = is
+	return is, nil
 }
 
 // closed says whether the mode lets in nobody but root. Root's own group may

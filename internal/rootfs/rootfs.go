@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
@@ -24,33 +25,53 @@ const (
 	AsIs Method = "as-is"
 	// IDMap shifts the owners on an idmapped mount of the directory.
 	IDMap Method = "idmap"
+	// Overlay builds a second overlay from idmapped clones of the layers.
+	Overlay Method = "overlay"
 )
 
 // Request is a root filesystem to prepare.
 type Request struct {
-	// Source is the directory on disk. It must have been opened in the
-	// caller's current mount namespace.
+	// Source is the root filesystem, a directory or the root of an overlay. It
+	// must have been opened in the caller's current mount namespace.
 	Source *os.File
 	// Target is an existing directory, on which the root filesystem is mounted.
 	Target string
-	// UserNS is the user namespace to shift the owners to; nil leaves them.
+	// Mounts is the mounts of the caller's mount namespace.
+	Mounts []*mountinfo.Info
+	// UserNS is the user namespace to shift the owners to; nil leaves them, and
+	// then what is below isn't looked at.
 	UserNS *os.File
+
+	// RootUID and RootGID are what inner 0 is outside, as the caller's user
+	// namespace counts it; HasRoot says that there is an inner 0. An overlay
+	// needs it.
+	RootUID, RootGID uint32
+	HasRoot          bool
+	// Scratch is an existing directory of the caller's own mount namespace, in which
+	// directories may be made and mounts come and go. An overlay needs it.
+	Scratch string
+	// StringLayers mounts an overlay as kernels before 6.13 want it, for a test;
+	// on those it is done unasked.
+	StringLayers bool
+
 	// Within is the directories that a source whose owners are shifted must lie
-	// below, not be: real paths. Root inside is root of everything in it.
+	// below, not be: real paths. Root inside is root of everything in it. An
+	// overlay may also lie beside its upper layer, and its layers beside that.
 	Within []string
-	// AllowExposed shifts a directory that others than root can reach; see
-	// [Exposed].
+	// AllowExposed shifts what others than root can reach; see [ErrExposed].
 	AllowExposed bool
 }
 
 // Prepare mounts the root filesystem on the target, and says how. Mounts below
-// the source come along, unshifted: nobody has said that root inside may be
-// root there.
+// a source that is a directory come along, unshifted: nobody has said that root
+// inside may be root there.
 //
-// Refused are a source that isn't a directory; and, where owners are shifted, one
-// that lies elsewhere ([ErrOutside]), one that others can reach ([ErrExposed]),
-// and one whose filesystem can't be idmapped ([ErrNoIDMap]).
-// On error nothing is mounted.
+// Refused are a source that isn't a directory; and, where owners are shifted, a
+// directory that lies elsewhere ([ErrOutside]), one, or an overlay's upper layer, that others can reach
+// ([ErrExposed]), an overlay whose layers can't be found ([ErrLayers]), and what
+// lies on a filesystem that can't be idmapped ([ErrNoIDMap]).
+// On error nothing is mounted on the target. It must be called on a locked
+// thread, and loses the parent-death signal of that.
 func Prepare(r Request) (Method, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(r.Source.Fd()), &st); err != nil {
@@ -59,33 +80,86 @@ func Prepare(r Request) (Method, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return "", fmt.Errorf("root filesystem: %s: it isn't a directory", r.Source.Name())
 	}
-	if r.UserNS != nil {
-		if err := r.checkShift(); err != nil {
-			return "", err
+	method := r.Method()
+	var err error
+	switch method {
+	case Overlay:
+		err = r.prepareOverlay(r.overlay())
+	case IDMap:
+		if err = r.checkShift(); err == nil {
+			err = r.bind()
 		}
+	default:
+		err = r.bind()
 	}
+	if err != nil {
+		return "", err
+	}
+	return method, nil
+}
+
+// Method is the one that [Prepare] will take, or refuse to.
+func (r Request) Method() Method {
+	switch {
+	case r.UserNS == nil:
+		return AsIs
+	case r.overlay() != nil:
+		return Overlay
+	}
+	return IDMap
+}
+
+// overlay is the mount of the overlay that the source is the root of, nil if it
+// is anything else.
+func (r Request) overlay() *mountinfo.Info {
+	info, err := mountOf(r.Source, r.Mounts)
+	if err == nil && info.FSType == "overlay" && info.Root == "/" && info.Mountpoint == r.Source.Name() {
+		return info
+	}
+	return nil
+}
+
+// bind mounts the source itself, shifted if it is to be.
+func (r Request) bind() error {
 	tree, err := linux.CloneTree(r.Source)
 	if err != nil {
-		return "", fmt.Errorf("root filesystem: %w", err)
+		return fmt.Errorf("root filesystem: %w", err)
 	}
 	defer tree.Close()
-
-	method := AsIs
 	if r.UserNS != nil {
-		method = IDMap
 		if err := tree.IDMap(r.UserNS); err != nil {
-			return "", explainIDMap(r.Source, err)
+			return explainIDMap(r.Source, err)
 		}
 	}
 	if err := tree.Attach(r.Target); err != nil {
-		return "", fmt.Errorf("root filesystem: %w", err)
+		return fmt.Errorf("root filesystem: %w", err)
 	}
-	return method, nil
+	return nil
+}
+
+// mountOf is the mount that f was opened on.
+func mountOf(f *os.File, mounts []*mountinfo.Info) (*mountinfo.Info, error) {
+	id, err := linux.MountID(f)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mounts {
+		if m.ID == id {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: its mount, number %d, isn't in /proc/self/mountinfo", f.Name(), id)
 }
 
 // ErrOutside is wrapped when a directory whose owners would be shifted isn't one
 // that anybody has set aside for root filesystems.
 var ErrOutside = errors.New("it isn't set aside for root filesystems")
+
+func outside(what string, within []string) error {
+	return fmt.Errorf("root filesystem: %s: %w, and root inside would be root of all that is in it: expected one strictly below %s: "+
+		"move it there, or name a directory above it, which holds nothing else, in rootfs-dirs of the configuration",
+		what, ErrOutside, strings.Join(within, " or "))
+}
 
 // checkShift refuses a source of which root inside may not be root.
 func (r Request) checkShift() error {
@@ -93,20 +167,24 @@ func (r Request) checkShift() error {
 		below, ok := under(dir, r.Source.Name())
 		return ok && below != ""
 	}) {
-		return fmt.Errorf("root filesystem: %s: %w, and root inside would be root of all that is in it: expected one strictly below %s: "+
-			"move it there, or name a directory above it, which holds nothing else, in rootfs-dirs of the configuration",
-			r.Source.Name(), ErrOutside, strings.Join(r.Within, " or "))
+		return outside(r.Source.Name(), r.Within)
 	}
 	if r.AllowExposed {
 		return nil
 	}
-	return refuseExposed(r.Source)
+	return refuseExposed(r.Source, r.Mounts)
 }
 
 // ErrNoIDMap is wrapped when the owners on a filesystem can't be shifted.
 var ErrNoIDMap = errors.New("owners on it can't be shifted")
 
 func explainIDMap(source *os.File, err error) error {
+	return fmt.Errorf("root filesystem: %w", noIDMap(source, err))
+}
+
+// noIDMap says of a failure to shift the owners of source where it lies, and what
+// mends it.
+func noIDMap(source *os.File, err error) error {
 	kind := "unknown filesystem"
 	var st unix.Statfs_t
 	if statErr := unix.Fstatfs(int(source.Fd()), &st); statErr == nil {
@@ -115,13 +193,13 @@ func explainIDMap(source *os.File, err error) error {
 	why := ""
 	switch {
 	case errors.Is(err, unix.EINVAL) && kind == "overlay":
-		why = ": an overlay has to be rebuilt from shifted layers, which this build doesn't do yet: unpack the image into a directory on ext4, xfs, btrfs or tmpfs"
+		why = ": it is a directory inside of an overlay, and only a whole one can be rebuilt from shifted layers: put it on ext4, xfs, btrfs or tmpfs"
 	case errors.Is(err, unix.EINVAL):
-		why = ": this kernel has no idmapped mounts for " + kind + ": move the root filesystem to ext4, xfs, btrfs or tmpfs (`df -T " + source.Name() + "` shows where it is)"
+		why = ": this kernel has no idmapped mounts for " + kind + ": move it to ext4, xfs, btrfs or tmpfs (`df -T " + source.Name() + "` shows where it is)"
 	case errors.Is(err, unix.EPERM):
 		why = ": it needs CAP_SYS_ADMIN over the filesystem, which a user namespace has only over filesystems mounted inside it"
 	}
-	return fmt.Errorf("root filesystem: %s: on %s: %w%s: %w", source.Name(), kind, ErrNoIDMap, why, err)
+	return fmt.Errorf("%s: on %s: %w%s: %w", source.Name(), kind, ErrNoIDMap, why, err)
 }
 
 // filesystemName is the name in /proc/filesystems of a statfs(2) f_type that
@@ -155,14 +233,18 @@ func filesystemName(magic int64) string {
 // Open opens the directory at path for [Request.Source]. The file's name is
 // where it really is: absolute, with no symbolic link in it.
 func Open(path string) (*os.File, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	f, err := linux.OpenPlace(path, true)
 	if err != nil {
-		return nil, fmt.Errorf("root filesystem: %w", &os.PathError{Op: "open", Path: path, Err: err})
-	}
-	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
-	if err != nil {
-		_ = unix.Close(fd)
 		return nil, fmt.Errorf("root filesystem: %w", err)
 	}
-	return os.NewFile(uintptr(fd), real), nil
+	return f, nil
+}
+
+// Mounts is the mounts of the calling thread's mount namespace.
+func Mounts() ([]*mountinfo.Info, error) {
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read /proc/self/mountinfo: %w", err)
+	}
+	return mounts, nil
 }

@@ -44,6 +44,15 @@ func inPrivateMounts(t *testing.T, do func() error) {
 	}
 }
 
+func mountsNow(t *testing.T) []*mountinfo.Info {
+	t.Helper()
+	mounts, err := Mounts()
+	if err != nil {
+		t.Error(err)
+	}
+	return mounts
+}
+
 func newUserNS(t *testing.T) *os.File {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -94,7 +103,7 @@ func TestPrepare(t *testing.T) {
 					return err
 				}
 				defer dir.Close()
-				request := Request{Source: dir, Target: target}
+				request := Request{Source: dir, Mounts: mountsNow(t), Target: target}
 				if method == IDMap {
 					request.UserNS, request.Within = ns, []string{"/nowhere", closed}
 				}
@@ -135,7 +144,7 @@ func TestPrepareRefuses(t *testing.T) {
 			return err
 		}
 		defer source.Close()
-		method, err := Prepare(Request{Source: source, Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true})
+		method, err := Prepare(Request{Source: source, Mounts: mountsNow(t), Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true})
 		if !errors.Is(err, ErrNoIDMap) || method != "" || !strings.Contains(err.Error(), "on ramfs") {
 			t.Errorf("ramfs: got %q %v", method, err)
 		}
@@ -157,7 +166,7 @@ func TestPrepareRefusesElsewhere(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			method, err := Prepare(Request{Source: source, Target: target, UserNS: ns, Within: within, AllowExposed: true})
+			method, err := Prepare(Request{Source: source, Mounts: mountsNow(t), Target: target, UserNS: ns, Within: within, AllowExposed: true})
 			if !errors.Is(err, ErrOutside) || method != "" {
 				t.Errorf("%s: got %q %v", name, method, err)
 			}
@@ -188,7 +197,7 @@ func TestPrepareShutsDevices(t *testing.T) {
 			return err
 		}
 		defer source.Close()
-		if _, err := Prepare(Request{Source: source, Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true}); err != nil {
+		if _, err := Prepare(Request{Source: source, Mounts: mountsNow(t), Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true}); err != nil {
 			return err
 		}
 		if f, err := os.Open(filepath.Join(target, "null")); !errors.Is(err, unix.EACCES) {
@@ -229,36 +238,27 @@ func TestPaths(t *testing.T) {
 		{ID: 4, Major: 8, Minor: 1, Root: "/var/lib/images", Mountpoint: "/srv/safe", Options: "ro,nosuid,relatime"},
 		{ID: 5, Major: 8, Minor: 1, Root: "/var/lib/images/a/rootfs/etc", Mountpoint: "/etc2", Options: "rw"},
 		{ID: 6, Major: 8, Minor: 1, Root: "/var/lib/images/a", Mountpoint: "/mnt", Options: "rw"},
-		{ID: 7, Major: 0, Minor: 30, Root: "/", Mountpoint: "/merged", FSType: "overlay", Options: "rw", VFSOptions: "rw,lowerdir=/a:/layers/one,upperdir=/layers/two/diff,workdir=/layers/two/work"},
-		{ID: 8, Major: 0, Minor: 31, Root: "/", Mountpoint: "/safe", FSType: "overlay", Options: "rw,nosuid", VFSOptions: "rw,lowerdir=/layers/one"},
 	}
 	for name, tc := range map[string]struct {
 		path string
 		id   int
 		want []string
 	}{
-		"an overlay's upper layer": {"/layers/two/diff", 1, []string{"/layers/two/diff", "/merged"}},
-		"below a lower layer":      {"/layers/one/rootfs", 1, []string{"/layers/one/rootfs", "/merged"}},
-		"above a lower layer":      {"/layers", 1, []string{"/layers", "/merged"}},
-		"an overlay's work":        {"/layers/two/work", 1, []string{"/layers/two/work"}},
-		"by its own mount":         {"/var/lib/images/a/rootfs", 1, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
-		"by a bind mount":          {"/srv/images/a/rootfs", 3, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
-		"the bind's root":          {"/mnt", 6, []string{"/var/lib/images/a", "/srv/images/a", "/etc2", "/mnt"}},
-		"no part elsewhere":        {"/var/lib/images/a/rootfs/etc/x", 1, []string{"/var/lib/images/a/rootfs/etc/x", "/srv/images/a/rootfs/etc/x", "/etc2/x", "/mnt/rootfs/etc/x"}},
-		"a name that differs":      {"/var/lib/images2/x", 1, []string{"/var/lib/images2/x"}},
-		"another filesystem":       {"/tmp/x", 2, []string{"/tmp/x"}},
+		"by its own mount":    {"/var/lib/images/a/rootfs", 1, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
+		"by a bind mount":     {"/srv/images/a/rootfs", 3, []string{"/var/lib/images/a/rootfs", "/srv/images/a/rootfs", "/etc2", "/mnt/rootfs"}},
+		"the bind's root":     {"/mnt", 6, []string{"/var/lib/images/a", "/srv/images/a", "/etc2", "/mnt"}},
+		"no part elsewhere":   {"/var/lib/images/a/rootfs/etc/x", 1, []string{"/var/lib/images/a/rootfs/etc/x", "/srv/images/a/rootfs/etc/x", "/etc2/x", "/mnt/rootfs/etc/x"}},
+		"a name that differs": {"/var/lib/images2/x", 1, []string{"/var/lib/images2/x"}},
+		"another filesystem":  {"/tmp/x", 2, []string{"/tmp/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := places(tc.path, tc.id, mounts)
+			got, err := places(tc.path, mounts[tc.id-1], mounts)
 			if err != nil || !slices.Equal(got, tc.want) {
 				t.Fatalf("got %v %v, expected %v", got, err, tc.want)
 			}
 		})
 	}
-	if got, err := places("/x", 77, mounts); err == nil {
-		t.Errorf("an unknown mount: got %v", got)
-	}
-	if got, err := places("/x", 2, mounts); err == nil {
+	if got, err := places("/x", mounts[1], mounts); err == nil {
 		t.Errorf("a path that isn't below its mount: got %v", got)
 	}
 }
@@ -276,6 +276,8 @@ func TestLayersTouch(t *testing.T) {
 	for options, want := range map[string]bool{
 		"rw,lowerdir=/a:" + link + ",upperdir=/b":        true,
 		"rw,lowerdir=/a::" + layer:                       true,
+		"rw,lowerdir=" + filepath.Dir(layer):             true,
+		"rw,lowerdir=/a,upperdir=" + layer + "/below":    true,
 		"rw,lowerdir+=/a,datadir+=" + layer:              true,
 		"rw,lowerdir=/a:/b,upperdir=/c,workdir=" + layer: false,
 		"rw,lowerdir=../x:/b":                            true,
@@ -330,12 +332,12 @@ func TestClosedAbove(t *testing.T) {
 			if err := errors.Join(os.Chown(above, tc.uid, tc.gid), os.Chmod(above, tc.mode)); err != nil {
 				t.Fatal(err)
 			}
-			got, err := closedAbove(rootfs)
+			got, err := (walker{}).closedAbove(rootfs)
 			if err != nil || got != tc.closed {
 				t.Fatalf("got %v %v, expected %v", got, err, tc.closed)
 			}
 			// The root filesystem's own mode is root inside's to change.
-			if got, err := closedAbove(above); err != nil || got {
+			if got, err := (walker{}).closedAbove(above); err != nil || got {
 				t.Fatalf("the directory itself counts: %v %v", got, err)
 			}
 		})

@@ -38,6 +38,7 @@ type decision struct {
 	Flags       string   `json:"flags,omitempty"`
 
 	Changes []specpatch.Change `json:"changes,omitempty"`
+	Binds   []bind             `json:"binds,omitempty"`
 	Rootfs  string             `json:"rootfs,omitempty"`
 	Runtime string             `json:"runtime,omitempty"`
 }

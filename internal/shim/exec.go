@@ -29,11 +29,20 @@ import (
 func (c *call) exec(low string) error {
 	d := c.newDecision()
 	_, err := c.knownRuntime(low, d)
+	var record lease.Record
 	var flags registry.Flags
 	if err == nil {
-		flags, err = c.prepareExec(low, d)
+		record, flags, err = c.prepareExec(low, d)
 	}
 	if err := c.audited(d, err); err != nil {
+		return execFailed(err)
+	}
+	c.refresh()
+	if record.Rootfs != "" {
+		// And the engine what it remembers of names that the container has made since.
+		_ = dropIfOverlay(record.Rootfs)
+	}
+	if err := c.giveStdio(record.UIDs, record.GIDs); err != nil {
 		return execFailed(err)
 	}
 	if flags.DenySetgroups {
@@ -52,24 +61,22 @@ func execFailed(err error) error {
 
 // prepareExec changes the call so that the process gets the flags of the
 // container.
-func (c *call) prepareExec(low string, d *decision) (registry.Flags, error) {
-	record, err := c.record(low)
-	if err != nil {
-		return registry.Flags{}, err
+func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags registry.Flags, err error) {
+	if record, err = c.record(low); err != nil {
+		return record, flags, err
 	}
 	d.Owner, d.OwnerBy, d.Lines, d.Flags = record.Owner, "record", record.Lines, record.Flags
 	d.GrantedUIDs, d.GrantedGIDs = record.UIDs.String(), record.GIDs.String()
-	flags, err := registry.ParseFlags(record.Flags)
-	if err != nil {
-		return registry.Flags{}, fmt.Errorf("%w: %w", lease.ErrRecord, err)
+	if flags, err = registry.ParseFlags(record.Flags); err != nil {
+		return record, flags, fmt.Errorf("%w: %w", lease.ErrRecord, err)
 	}
 	if err := errors.Join(flags.Unenforced()...); err != nil {
-		return registry.Flags{}, fmt.Errorf("%w: the container was started by a later version of userns-runtime: %w", lease.ErrRecord, err)
+		return record, flags, fmt.Errorf("%w: the container was started by a later version of userns-runtime: %w", lease.ErrRecord, err)
 	}
 	process := specpatch.ProcessFlags{DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
 	if c.inv.Flags.Process != "" {
 		d.Changes, err = c.patchProcess(process)
-		return flags, err
+		return record, flags, err
 	}
 	// runc takes the process from the bundle as it is on disk now, and its
 	// flags override that.
@@ -81,7 +88,7 @@ func (c *call) prepareExec(low string, d *decision) (registry.Flags, error) {
 		d.Changes = append(d.Changes, specpatch.Change{Path: []string{"--additional-gids"}, Before: c.inv.Flags.AdditionalGIDs, Why: "flag deny-setgroups"})
 		c.inv.Flags.AdditionalGIDs = nil
 	}
-	return flags, nil
+	return record, flags, nil
 }
 
 // patchProcess replaces the file of --process by a copy in memory that obeys

@@ -158,6 +158,9 @@ func (c *call) pass() error {
 	if err != nil {
 		return err
 	}
+	if refreshes[c.inv.Verb] {
+		c.refresh()
+	}
 	if c.inv.Version {
 		fmt.Printf("%s version %s\n", ProgramName, Version)
 	}

@@ -25,6 +25,13 @@ const (
 	// stageRootfs is there on the host too, empty: runc's exec does a chdir to
 	// the path it knows the root filesystem by.
 	stageRootfs = stageDir + "/rootfs"
+	// stageBinds has the bind mounts that aren't left to the low-level runtime.
+	stageBinds = stageDir + "/binds"
+	stageSysfs = stageDir + "/sysfs"
+	// stageBundle takes the place of a bundle that isn't root's.
+	stageBundle = stageDir + "/bundle"
+	// stageScratch is for mounts that are gone before the low-level runtime starts.
+	stageScratch = stageDir + "/scratch"
 )
 
 // makeStageDirs makes the directories that a stage is mounted on. They stay: they
@@ -56,33 +63,20 @@ func stageHint() string {
 	return fmt.Sprintf("run `sudo install -d -m 0711 %s %s %s`", runDir, stageDir, stageRootfs)
 }
 
-// stage is what shall be there when the low-level runtime starts.
-type stage struct {
-	bundle  *oci.Bundle
-	config  []byte // the patched config.json
-	userns  *os.File
-	request rootfs.Request // Source and Target are filled in here
-	rootfs  string         // root.path, which may be relative to the bundle
+// enterStage gives the calling thread mounts of its own, with the bundle as the
+// working directory. From then on what is opened can be mounted elsewhere; what
+// fails leaves nothing behind, since the namespace ends with this process.
+func (p *plan) enterStage() error {
+	if err := linux.PrivateMounts(); err != nil {
+		return fmt.Errorf("private mount namespace: %w", err)
+	}
+	return p.bundle.Enter()
 }
 
-// set moves the calling thread to the stage, with the bundle as its working
-// directory. What fails leaves nothing behind: the namespace ends with this
-// process.
-func (s *stage) set() (rootfs.Method, error) {
-	if err := linux.PrivateMounts(); err != nil {
-		return "", fmt.Errorf("private mount namespace: %w", err)
-	}
-	if err := s.bundle.Enter(); err != nil {
-		return "", err
-	}
-	// Opened before stageDir is covered, and in the namespace that it is
-	// cloned in.
-	source, err := s.openRootfs()
-	if err != nil {
-		return "", err
-	}
-	defer source.Close()
-	original, err := s.bundle.OpenConfig(".")
+// setStage makes what shall be there when the low-level runtime starts. All of it
+// was opened before stageDir is covered.
+func (p *plan) setStage(c *call, request rootfs.Request, userns *os.File, patched []byte) (rootfs.Method, error) {
+	original, err := p.bundle.OpenConfig(".")
 	if err != nil {
 		return "", err
 	}
@@ -91,26 +85,40 @@ func (s *stage) set() (rootfs.Method, error) {
 	if err := linux.MountTmpfs(stageDir, 0o711); err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(stageRootfs, 0o711); err != nil {
-		return "", err
+	for _, dir := range []string{stageRootfs, stageScratch} {
+		if err := os.Mkdir(dir, 0o711); err != nil {
+			return "", err
+		}
 	}
-	s.request.Source, s.request.Target = source, stageRootfs
-	method, err := rootfs.Prepare(s.request)
+	request.Target, request.Scratch = stageRootfs, stageScratch
+	method, err := rootfs.Prepare(request)
 	if err != nil {
 		return "", err
 	}
-	if err := bindUserNS(s.userns); err != nil {
+	if err := p.stageBinds(c, userns); err != nil {
 		return "", err
 	}
-	return method, s.bindConfig(original)
+	if err := p.setUpNetwork(c); err != nil {
+		return "", err
+	}
+	if err := p.wanted.joins.stage(); err != nil {
+		return "", err
+	}
+	if err := bindNamespace(userns, stageUserNS); err != nil {
+		return "", err
+	}
+	if p.cover {
+		return method, p.coverBundle(patched)
+	}
+	return method, bindConfig(p.bundle, original, patched)
 }
 
 // openRootfs opens the root filesystem, and refuses a path with a symbolic link
 // in it, as runc does.
-func (s *stage) openRootfs() (*os.File, error) {
-	path := s.rootfs
+func (p *plan) openRootfs() (*os.File, error) {
+	path := p.bundle.Spec.Root.Path
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(s.bundle.Dir, path)
+		path = filepath.Join(p.bundle.Dir, path)
 	}
 	source, err := rootfs.Open(path)
 	if err != nil {
@@ -122,8 +130,9 @@ func (s *stage) openRootfs() (*os.File, error) {
 	return source, nil
 }
 
-func bindUserNS(ns *os.File) error {
-	mountpoint, err := os.OpenFile(stageUserNS, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o400)
+// bindNamespace mounts a namespace on a new file at path.
+func bindNamespace(ns *os.File, path string) error {
+	mountpoint, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o400)
 	if err != nil {
 		return err
 	}
@@ -133,16 +142,16 @@ func bindUserNS(ns *os.File) error {
 
 // bindConfig covers the bundle's config.json with the patched one, which has
 // the same mode.
-func (s *stage) bindConfig(original *os.File) error {
+func bindConfig(bundle *oci.Bundle, original *os.File, patched []byte) error {
 	f, err := os.OpenFile(stageConfig, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(s.config); err != nil {
+	if _, err := f.Write(patched); err != nil {
 		return err
 	}
-	if err := f.Chmod(s.bundle.Mode()); err != nil {
+	if err := f.Chmod(bundle.Mode()); err != nil {
 		return err
 	}
 	return linux.BindFile(f, original)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/moby/sys/mountinfo"
+
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
@@ -26,6 +28,9 @@ func (c *call) start(low string) error {
 	if err := c.audited(d, err); err != nil {
 		return err
 	}
+	if err := c.giveStdio(p.uids, p.gids); err != nil {
+		return err
+	}
 	if p.plan.DenySetgroups {
 		if err := linux.DropGroups(); err != nil {
 			return err
@@ -41,6 +46,8 @@ type plan struct {
 	verdict registry.Verdict
 	// uids and gids are the container's maps, counted on the host.
 	uids, gids idmap.Map
+	binds      []*bind
+	cover      bool // the bundle's directory is replaced as a whole
 	plan       specpatch.Plan
 }
 
@@ -59,9 +66,6 @@ func (c *call) prepare(low string, d *decision) (*plan, error) {
 		return nil, err
 	}
 	d.Bundle = p.bundle.Dir
-	if err := p.bundle.CheckPrivate(); err != nil {
-		return nil, err
-	}
 
 	owner, err := chooseOwner(c.subject, c.inv, c.program, d.Root, c.cfg, p.bundle.Spec.Annotations)
 	if err != nil {
@@ -73,6 +77,9 @@ func (c *call) prepare(low string, d *decision) (*plan, error) {
 		return nil, err
 	}
 	if err := p.judge(c, grant, d); err != nil {
+		return nil, err
+	}
+	if err := p.checkPrivate(c); err != nil {
 		return nil, err
 	}
 	if !c.mayMount() {
@@ -176,64 +183,114 @@ func where(v registry.Verdict) string {
 	return v.Lines[0].Where()
 }
 
-// make creates the namespace, patches the specification and sets the stage. What
-// fails on the way ends with this process, the namespace too.
+// make judges what lies on disk, creates the namespace, patches the specification
+// and sets the stage. What fails on the way ends with this process, the
+// namespace too.
 func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d *decision) error {
-	method := rootfs.IDMap
-	if p.wanted.ownRootfs() {
-		method = rootfs.AsIs
+	if p.bundle.Spec.Root == nil || p.bundle.Spec.Linux == nil {
+		return p.patchError(specpatch.Check(p.bundle.Spec, p.plan))
 	}
-	record := lease.Record{
-		Owner: owner.Name, Flags: p.verdict.Flags.String(), UIDs: p.uids, GIDs: p.gids,
-		Lines: d.Lines, Method: string(method), Runtime: low + " (" + version.String() + ")",
+	if err := p.enterStage(); err != nil {
+		return err
+	}
+	mounts, err := rootfs.Mounts()
+	if err != nil {
+		return err
+	}
+	source, err := p.openRootfs()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	if err := p.judgeBinds(c, mounts, source, owner); err != nil {
+		return err
+	}
+	request, err := p.request(c, source, mounts)
+	if err != nil {
+		return err
 	}
 	userns, err := p.namespace(c)
 	if err != nil {
 		return err
 	}
 	defer userns.Close()
-	// Nobody is in a new namespace yet, so runc may join it in its own way.
-	path := stageUserNS
-	if p.wanted.userns != nil {
-		if path, err = delegate.Stay(userns); err != nil {
-			return err
-		}
+	if !p.wanted.ownRootfs() {
+		request.UserNS = userns
 	}
-	p.plan = specpatch.Plan{
-		UIDs: p.uids, GIDs: p.gids,
-		UserNS: path, Rootfs: stageRootfs, Record: record.String(),
-		DenySetgroups: p.verdict.Flags.DenySetgroups, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
+	method := request.Method()
+
+	record := lease.Record{
+		Owner: owner.Name, Flags: p.verdict.Flags.String(), UIDs: p.uids, GIDs: p.gids,
+		Lines: d.Lines, Method: string(method), Rootfs: source.Name(), Runtime: low + " (" + version.String() + ")",
 	}
-	spec, changes, err := specpatch.Apply(p.bundle.Spec, p.plan)
-	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(p.bundle.Dir, oci.ConfigName), err)
-	}
-	d.Changes = changes
-	patched, err := p.bundle.Patched(edits(changes), spec)
+	patched, err := p.patch(userns, record.String(), d)
 	if err != nil {
 		return err
 	}
-
 	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
 		return err
 	}
-	s := stage{
-		bundle: p.bundle, config: patched, userns: userns, rootfs: p.bundle.Spec.Root.Path,
-		request: rootfs.Request{
-			Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
-			AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,
-		},
-	}
-	if method == rootfs.IDMap {
-		s.request.UserNS = userns
-	}
-	got, err := s.set()
+	got, err := p.setStage(c, request, userns, patched)
+	d.Binds = p.bindReports()
 	if err != nil {
 		return err
 	}
 	d.Rootfs = string(got)
 	c.inv.Flags.Bundle = "" // we are in it
 	return nil
+}
+
+// patch makes the config.json that the low-level runtime shall see.
+func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error) {
+	// Nobody is in a new namespace yet, so runc may join it in its own way.
+	path := stageUserNS
+	if p.wanted.userns != nil {
+		var err error
+		if path, err = delegate.Stay(userns); err != nil {
+			return nil, err
+		}
+	}
+	p.plan = specpatch.Plan{
+		UIDs: p.uids, GIDs: p.gids,
+		UserNS: path, Rootfs: stageRootfs, Record: record,
+		Binds: p.bindSources(), Joined: p.wanted.joins.paths(), NetSysctls: p.wanted.joins.network == networkEngine,
+		DenySetgroups: p.verdict.Flags.DenySetgroups, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
+	}
+	if p.wanted.needsSysfs(p.bundle.Spec) {
+		p.plan.Sysfs = stageSysfs
+	}
+	spec, changes, err := specpatch.Apply(p.bundle.Spec, p.plan)
+	if err != nil {
+		return nil, p.patchError(err)
+	}
+	d.Changes = changes
+	return p.bundle.Patched(edits(changes), spec)
+}
+
+func (p *plan) patchError(err error) error {
+	return fmt.Errorf("%s: %w", filepath.Join(p.bundle.Dir, oci.ConfigName), err)
+}
+
+// request is the root filesystem to prepare, but for the user namespace.
+func (p *plan) request(c *call, source *os.File, mounts []*mountinfo.Info) (rootfs.Request, error) {
+	uids, err := p.uids.Into(c.subject.ownUIDs)
+	if err != nil {
+		return rootfs.Request{}, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
+	}
+	gids, err := p.gids.Into(c.subject.ownGIDs)
+	if err != nil {
+		return rootfs.Request{}, fmt.Errorf("GIDs: %w: this user namespace doesn't hold the whole range", err)
+	}
+	r := rootfs.Request{
+		Source: source, Mounts: mounts,
+		Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
+		AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,
+	}
+	var user, group bool
+	r.RootUID, user = uids.ToOuter(0)
+	r.RootGID, group = gids.ToOuter(0)
+	r.HasRoot = user && group
+	return r, nil
 }
 
 // realPaths is the directories as they are without symbolic links; one that

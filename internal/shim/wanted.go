@@ -16,22 +16,24 @@ import (
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
-// wanted is the user namespace that a bundle, or the images of a checkpoint,
-// ask for. Without maps they ask for none in particular.
+// wanted is the namespaces that a bundle, or the images of a checkpoint, ask
+// for. Without maps they ask for no user namespace in particular.
 type wanted struct {
 	uids, gids    idmap.Map
-	userns        *os.File // of a namespace by path
+	userns        *os.File // of a namespace that is there already
 	denySetgroups bool     // of that namespace
 	restored      bool     // the maps are a checkpoint's
+	shared        bool     // the namespace is another container's, some of whose others are joined
+	joins         joins
 }
 
 func (w wanted) none() bool { return w.uids == nil && w.gids == nil }
 
 // ownRootfs says whether the bundle's maker chose the maps, and so has made the
 // root filesystem's owners fit them.
-func (w wanted) ownRootfs() bool { return !w.none() && !w.restored }
+func (w wanted) ownRootfs() bool { return !w.none() && !w.restored && !w.shared }
 
-// wants reads what user namespace is asked for.
+// wants reads what namespaces are asked for.
 func wants(c *call, spec *specs.Spec) (wanted, error) {
 	if c.inv.Verb == "restore" {
 		return wantsRestored(c, spec)
@@ -39,6 +41,22 @@ func wants(c *call, spec *specs.Spec) (wanted, error) {
 	if spec.Linux == nil {
 		return wanted{}, nil
 	}
+	j, err := findJoins(spec)
+	if err != nil {
+		return wanted{}, err
+	}
+	w, err := wantsUserNS(c, spec)
+	if err != nil {
+		return wanted{}, err
+	}
+	w.joins = j
+	if j.owner == nil {
+		return w, nil
+	}
+	return w.share(c)
+}
+
+func wantsUserNS(c *call, spec *specs.Spec) (wanted, error) {
 	i := slices.IndexFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
 	if i >= 0 && spec.Linux.Namespaces[i].Path != "" {
 		return wantsByPath(c, spec, spec.Linux.Namespaces[i].Path)
@@ -89,19 +107,9 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 	if err != nil {
 		return wanted{}, fmt.Errorf("%s: %w", field, err)
 	}
-	is, err := lookInto(ns)
+	w, err := wantsNamespace(c, ns)
 	if err != nil {
 		return wanted{}, errors.Join(fmt.Errorf("%s: %s: %w", field, path, err), ns.Close())
-	}
-	w := wanted{userns: ns, denySetgroups: is.DenySetgroups}
-	if w.uids, err = is.UIDs.Through(c.subject.ownUIDs); err != nil {
-		return wanted{}, fmt.Errorf("%s: %s: %w", field, path, err)
-	}
-	if w.gids, err = is.GIDs.Through(c.subject.ownGIDs); err != nil {
-		return wanted{}, fmt.Errorf("%s: %s: %w", field, path, err)
-	}
-	if len(w.uids) == 0 || len(w.gids) == 0 {
-		return wanted{}, fmt.Errorf("%s: %s: it has no maps yet", field, path)
 	}
 	named, err := wantsByMaps(c, spec)
 	if err != nil {
@@ -110,6 +118,26 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 	if !named.none() && (!named.uids.Equal(w.uids) || !named.gids.Equal(w.gids)) {
 		return wanted{}, fmt.Errorf("%s: %s maps UIDs %s and GIDs %s, and uidMappings and gidMappings say %s and %s: leave one out",
 			field, path, w.uids, w.gids, named.uids, named.gids)
+	}
+	return w, nil
+}
+
+// wantsNamespace is the user namespace that ns is open on, with its maps counted
+// on the host.
+func wantsNamespace(c *call, ns *os.File) (wanted, error) {
+	is, err := lookInto(ns)
+	if err != nil {
+		return wanted{}, err
+	}
+	w := wanted{userns: ns, denySetgroups: is.DenySetgroups}
+	if w.uids, err = is.UIDs.Through(c.subject.ownUIDs); err != nil {
+		return wanted{}, err
+	}
+	if w.gids, err = is.GIDs.Through(c.subject.ownGIDs); err != nil {
+		return wanted{}, err
+	}
+	if len(w.uids) == 0 || len(w.gids) == 0 {
+		return wanted{}, errors.New("it has no maps yet")
 	}
 	return w, nil
 }

@@ -278,15 +278,6 @@ load helpers
 	umount "$W/ram"
 }
 
-@test "refuse: a root filesystem on an overlay" {
-	config "rootfs-dirs = [\"$W\"]"
-	mkdir "$W"/{upper,work,merged}
-	mount -t overlay -o "lowerdir=$B/rootfs,upperdir=$W/upper,workdir=$W/work" overlay "$W/merged"
-	update_config '.root.path = $path' --arg path "$W/merged"
-	refused 'on overlay: owners on it can.t be shifted' run -b "$B" "$CT"
-	umount "$W/merged"
-}
-
 @test "refuse: a root filesystem on a FUSE that can't be idmapped" {
 	requires fuse
 	config "rootfs-dirs = [\"$W\"]"

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"path/filepath"
+	"strings"
+)
+
+// Engines bind files of their own into containers: volumes, /etc/hosts,
+// /dev/shm. Root inside has to be root of those, as under plain runc. In
+// config.json they look like any path of the host that somebody asked for, so
+// they are known by where they lie below the engine's directory, and that
+// directory is known by where the engine keeps this very container.
+//
+// A pattern is components of a path: "*" is any one, "**" at the end is all that is
+// below, if anything. They name single files and directories on purpose. Whoever gets
+// /var/lib/docker as a whole could make containers that they may not have.
+
+// layout is what an engine keeps where.
+type layout struct {
+	// anchor is the end of a path that shows the engine's directory: what comes
+	// before it.
+	anchor string
+	// own is what below that directory belongs to containers.
+	own []string
+}
+
+// byUpper is known by the upper layer of the root filesystem, or by the root
+// filesystem itself where that is a plain directory.
+var byUpper = []layout{
+	{"overlay2/*/diff", dockerOwn},
+	{"vfs/dir/*", append(append([]string{}, dockerOwn...), podmanOwn...)},
+	{"overlay/*/diff", podmanOwn},
+	{"io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs", []string{
+		"io.containerd.grpc.v1.cri/sandboxes/*/hostname",
+		"io.containerd.grpc.v1.cri/sandboxes/*/hosts",
+		"io.containerd.grpc.v1.cri/sandboxes/*/resolv.conf",
+		"io.containerd.grpc.v1.cri/containers/*/volumes/*/**",
+	}},
+}
+
+// byRun is known by the bundle, or by the directory of --pid-file: engines keep
+// what needn't outlive a boot elsewhere.
+var byRun = []layout{
+	{"overlay-containers/*/userdata", podmanOwn},
+	{"io.containerd.runtime.v2.task/*/*", []string{"io.containerd.grpc.v1.cri/sandboxes/*/shm"}},
+}
+
+var dockerOwn = []string{
+	"volumes/*/_data/**",
+	"containers/*/resolv.conf",
+	"containers/*/hostname",
+	"containers/*/hosts",
+	"containers/*/mounts/shm",
+	"containers/*/mounts/secrets/**",
+}
+
+var podmanOwn = []string{
+	"volumes/*/_data/**",
+	"overlay-containers/*/userdata/resolv.conf",
+	"overlay-containers/*/userdata/hostname",
+	"overlay-containers/*/userdata/hosts",
+	"overlay-containers/*/userdata/.containerenv",
+	"overlay-containers/*/userdata/passwd",
+	"overlay-containers/*/userdata/group",
+	"overlay-containers/*/userdata/shm",
+	"overlay-containers/*/userdata/run/secrets/**",
+	"overlay-containers/*/userdata/secrets/**",
+}
+
+// engineState is the directories of the engine that starts a container, and what
+// in each belongs to containers.
+type engineState []struct {
+	dir string
+	own []string
+}
+
+// findEngineState knows the directories by the real paths of the upper layer (or the
+// root filesystem), of the bundle, and of the directory of --pid-file. An empty one
+// says nothing.
+func findEngineState(upper, bundle, pidDir string) engineState {
+	var state engineState
+	find := func(path string, layouts []layout) {
+		for _, l := range layouts {
+			if dir, ok := before(path, l.anchor); ok {
+				state = append(state, struct {
+					dir string
+					own []string
+				}{dir, l.own})
+			}
+		}
+	}
+	find(upper, byUpper)
+	find(bundle, byRun)
+	find(pidDir, byRun)
+	return state
+}
+
+// holds is the engine's directory that path, a real one, belongs to as
+// something of a container's.
+func (s engineState) holds(path string) (dir string, ok bool) {
+	for _, e := range s {
+		below, ok := strings.CutPrefix(path, e.dir+"/")
+		if !ok {
+			continue
+		}
+		for _, pattern := range e.own {
+			if matches(below, pattern) {
+				return e.dir, true
+			}
+		}
+	}
+	return "", false
+}
+
+// before is the directory that comes before the pattern at the end of path.
+func before(path, pattern string) (dir string, ok bool) {
+	parts := strings.Split(path, "/")
+	n := strings.Count(pattern, "/") + 1
+	if !filepath.IsAbs(path) || len(parts) <= n+1 { // "/" itself is no engine's
+		return "", false
+	}
+	if !matches(strings.Join(parts[len(parts)-n:], "/"), pattern) {
+		return "", false
+	}
+	return strings.Join(parts[:len(parts)-n], "/"), true
+}
+
+func matches(path, pattern string) bool {
+	parts := strings.Split(path, "/")
+	wanted := strings.Split(pattern, "/")
+	if last := len(wanted) - 1; wanted[last] == "**" {
+		if len(parts) < last {
+			return false
+		}
+		parts, wanted = parts[:last], wanted[:last]
+	}
+	if len(parts) != len(wanted) {
+		return false
+	}
+	for i, want := range wanted {
+		if want != "*" && want != parts[i] || parts[i] == "" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+)
+
+// joins is the namespaces that a container shares with others, but for the user
+// namespace that its bundle names. Each is held open, and what is open is
+// what the container gets.
+type joins struct {
+	// files is those that the bundle names by path.
+	files map[specs.LinuxNamespaceType]*os.File
+	// owner is the user namespace that owns those of another container, nil if
+	// there are none; ownerOf is the one it was found by.
+	owner   *os.File
+	ownerOf string
+	// network is whose network the container is in.
+	network network
+}
+
+// network is whose network namespace a container is in.
+type network int
+
+const (
+	// networkOwn is one of its user namespace, new or another container's.
+	networkOwn network = iota
+	// networkEngine is one that an engine made beforehand, on the host's account:
+	// nothing inside has a privilege in it.
+	networkEngine
+	// networkHost is the caller's own.
+	networkHost
+)
+
+// findJoins opens the namespaces that a bundle names and asks who owns them. A
+// network namespace may be the caller's, as engines make them; all others must
+// be another container's, and of one user namespace, which the container has
+// to be in then.
+func findJoins(spec *specs.Spec) (j joins, err error) {
+	j.files = map[specs.LinuxNamespaceType]*os.File{}
+	self, err := linux.OpenNamespace("/proc/self/ns/user")
+	if err != nil {
+		return joins{}, err
+	}
+	defer self.Close()
+	j.network = networkHost
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.NetworkNamespace {
+			j.network = networkOwn
+		}
+		if ns.Path == "" || ns.Type == specs.UserNamespace || ns.Type == specs.MountNamespace {
+			continue
+		}
+		field := fmt.Sprintf("linux.namespaces: %s: path", ns.Type)
+		if _, twice := j.files[ns.Type]; twice {
+			return joins{}, fmt.Errorf("%s: type %q is there twice", field, ns.Type)
+		}
+		if !filepath.IsAbs(ns.Path) {
+			return joins{}, fmt.Errorf("%s: %q: expected an absolute path", field, ns.Path)
+		}
+		f, err := linux.OpenNamespace(ns.Path)
+		if err != nil {
+			return joins{}, fmt.Errorf("%s: %w", field, err)
+		}
+		j.files[ns.Type] = f
+		if err := j.add(ns, f, self); err != nil {
+			return joins{}, fmt.Errorf("%s: %s: %w", field, ns.Path, err)
+		}
+	}
+	return j, nil
+}
+
+// add asks who owns a namespace.
+func (j *joins) add(ns specs.LinuxNamespace, f, self *os.File) error {
+	owner, err := linux.OwningUserNS(f)
+	if err != nil {
+		return fmt.Errorf("%w: expected one of the caller's own, or of a container's", err)
+	}
+	callers, err := linux.SameFile(owner, self)
+	if err != nil {
+		return err
+	}
+	if callers {
+		owner.Close()
+		if ns.Type != specs.NetworkNamespace {
+			return errors.New("it belongs to the host's user namespace, so nothing in a container's may join it: name one of another container of this runtime, or leave out the path")
+		}
+		j.network, err = networkOf(f)
+		return err
+	}
+	if j.owner == nil {
+		j.owner, j.ownerOf = owner, ns.Path
+		return nil
+	}
+	defer owner.Close()
+	if same, err := linux.SameFile(owner, j.owner); err != nil || !same {
+		return errors.Join(fmt.Errorf("it belongs to another user namespace than %s, and a process is in one only: join the namespaces of one container", j.ownerOf), err)
+	}
+	return nil
+}
+
+func networkOf(f *os.File) (network, error) {
+	own, err := linux.OpenNamespace("/proc/self/ns/net")
+	if err != nil {
+		return 0, err
+	}
+	defer own.Close()
+	same, err := linux.SameFile(f, own)
+	if same {
+		return networkHost, err
+	}
+	return networkEngine, err
+}
+
+// share puts the container into the user namespace that owns what it joins. A
+// bundle that asks for another one couldn't be started.
+func (w wanted) share(c *call) (wanted, error) {
+	if w.userns != nil {
+		if same, err := linux.SameFile(w.userns, w.joins.owner); err != nil || !same {
+			return wanted{}, errors.Join(fmt.Errorf("linux.namespaces: user: path: it isn't the user namespace that %s belongs to: leave the path out", w.joins.ownerOf), err)
+		}
+		return w, nil
+	}
+	if !w.none() {
+		return wanted{}, fmt.Errorf("linux.uidMappings, linux.gidMappings: %s belongs to the user namespace of another container, which the container has to be in: leave the maps out", w.joins.ownerOf)
+	}
+	shared, err := wantsNamespace(c, w.joins.owner)
+	if err != nil {
+		return wanted{}, fmt.Errorf("linux.namespaces: %s: the user namespace that it belongs to: %w", w.joins.ownerOf, err)
+	}
+	shared.shared, shared.joins = true, w.joins
+	return shared, nil
+}
+
+// stage binds the namespaces where nothing can take their place.
+func (j joins) stage() error {
+	for kind, f := range j.files {
+		if err := bindNamespace(f, joinedPath(kind)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paths is where the namespaces are once they are staged.
+func (j joins) paths() map[specs.LinuxNamespaceType]string {
+	paths := map[specs.LinuxNamespaceType]string{}
+	for kind := range j.files {
+		paths[kind] = joinedPath(kind)
+	}
+	return paths
+}
+
+// joinedPath is in the stage; a type that runc doesn't know it refuses itself.
+func joinedPath(kind specs.LinuxNamespaceType) string {
+	return stageDir + "/ns-" + strings.ReplaceAll(string(kind), "/", "-")
+}
