@@ -76,7 +76,7 @@ both() {
 	layer one
 	LOWERS=one:base
 	caps CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
-	for options in volatile metacopy=on,redirect_dir=on index=on,nfs_export=on xino=on,metacopy=off; do
+	for options in volatile metacopy=on,redirect_dir=on index=on,nfs_export=on xino=off,metacopy=off; do
 		OPTIONS=$options
 		# Two overlays can't share an index, so ours has none, and what belongs to one.
 		IGNORED=
