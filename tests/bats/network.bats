@@ -1,0 +1,211 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+
+# Namespaces that are there before the container: an engine's network, another
+# container's, the host's own.
+
+load helpers
+
+# netns: a network namespace as CNI makes one, on the host's account, at NETNS.
+netns() {
+	NETNS=$W/netns
+	touch "$NETNS"
+	unshare --net="$NETNS" sh -c 'ip link set lo up; ip link add veth7 type veth peer name veth8'
+}
+
+no_netns() { umount "$NETNS"; }
+
+in_netns() { nsenter --net="$NETNS" "$@"; }
+
+# namespace TYPE PATH: the bundle joins the namespace at the path.
+namespace() {
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != $type)] + [{type: $type, path: $path}]' --arg type "$1" --arg path "$2"
+}
+
+own() {
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != $type)] + [{type: $type}]' --arg type "$1"
+}
+
+@test "network: an engine's namespace: /sys shows its interfaces, and can't be written" {
+	netns
+	namespace network "$NETNS"
+	caps CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_NET_ADMIN
+	shell 'ls /sys/class/net; ls /sys | head -n 3; stat -f -c %T /sys; touch /sys/x 2>/dev/null; echo $?'
+	same run -b "$B" "$CT"
+	has "$output" '^veth7$'
+	shell 'mount -o remount,rw /sys 2>/dev/null && echo remounted; echo 1 >/sys/class/net/lo/mtu && echo wrote; true'
+	must ours run -b "$B" "$CT"
+	is "" "$output"
+	# One that is asked for writable is read-only all the same.
+	update_config '(.mounts[] | select(.type == "sysfs")).options = ["nosuid", "noexec", "nodev", "rw"]'
+	shell 'grep " /sys " /proc/mounts | grep -cw ro'
+	must ours run -b "$B" "$CT"
+	is 1 "$output"
+	no_netns
+}
+
+@test "network: sysctls of an engine's namespace are set there, and nowhere else" {
+	netns
+	namespace network "$NETNS"
+	local before
+	before=$(cat /proc/sys/net/ipv4/{ip_forward,ip_unprivileged_port_start,ping_group_range})
+	update_config '.linux.sysctl = {"net.ipv4.ip_forward": "1", "net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.conf.all.forwarding": "1"}'
+	shell 'cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/lo/forwarding'
+	same run -b "$B" "$CT"
+	is "$START	$((START + COUNT - 1))" "$(in_netns cat /proc/sys/net/ipv4/ping_group_range)"
+	is "$before" "$(cat /proc/sys/net/ipv4/{ip_forward,ip_unprivileged_port_start,ping_group_range})" "the host's"
+	# One that there isn't, and one that the kernel refuses.
+	update_config '.linux.sysctl = {"net.ipv4.nothing": "1"}'
+	refused 'linux.sysctl: net.ipv4.nothing' run -b "$B" "$CT"
+	update_config '.linux.sysctl = {"net.ipv4.ip_forward": "many"}'
+	refused 'linux.sysctl: net.ipv4.ip_forward = "many"' run -b "$B" "$CT"
+	no_netns
+}
+
+@test "network: root inside binds a low port, and what somebody has set stays" {
+	netns
+	namespace network "$NETNS"
+	caps CAP_NET_BIND_SERVICE
+	process true
+	must ours run -b "$B" "$CT"
+	is 0 "$(in_netns cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+	in_netns sh -c 'echo 80 >/proc/sys/net/ipv4/ip_unprivileged_port_start; echo 5 5 >/proc/sys/net/ipv4/ping_group_range'
+	must ours run -b "$B" "$CT"
+	is 80 "$(in_netns cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+	is $'5\t5' "$(in_netns cat /proc/sys/net/ipv4/ping_group_range)"
+	update_config '.linux.sysctl = {"net.ipv4.ip_unprivileged_port_start": "1000"}'
+	must ours run -b "$B" "$CT"
+	is 1000 "$(in_netns cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+	no_netns
+}
+
+@test "network: the host's: its /sys, none of its sysctls" {
+	local before
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "network")]'
+	before=$(cat /proc/sys/net/ipv4/{ip_unprivileged_port_start,ping_group_range})
+	shell 'ls /sys/class/net; grep " /sys " /proc/mounts | grep -cw ro'
+	same run -b "$B" "$CT"
+	# By its path it is the host's too, and its sysctls are refused as runc does.
+	namespace network "/proc/$$/ns/net"
+	same run -b "$B" "$CT"
+	is "$before" "$(cat /proc/sys/net/ipv4/{ip_unprivileged_port_start,ping_group_range})"
+	update_config '.linux.sysctl = {"net.ipv4.ip_forward": "1"}'
+	same run -b "$B" "$CT"
+	is 1 "$status"
+	is "$before" "$(cat /proc/sys/net/ipv4/{ip_unprivileged_port_start,ping_group_range})"
+}
+
+@test "network: a range of groups for ping that is longer than the container's" {
+	local value
+	for value in "0 2147483647" "0 5" "7 7"; do
+		update_config '.linux.sysctl = {"net.ipv4.ping_group_range": $value}' --arg value "$value"
+		process cat /proc/sys/net/ipv4/ping_group_range
+		must ours run -b "$B" "$CT"
+		is "$(tr -d '\n' <<<"${value/2147483647/65535}")" "$(tr '\t' ' ' <<<"$output")"
+	done
+}
+
+@test "network: joining another container's namespaces is joining its user namespace" {
+	local kind users
+	update_config '.linux.namespaces += [{type: "cgroup"}]'
+	up ours
+	users=$(readlink "/proc/$init/ns/user")
+	cp -a "$B" "$W/second"
+	for kind in network ipc pid uts; do
+		B=$W/second
+		namespace "$kind" "/proc/$init/ns/$(sed 's/network/net/' <<<"$kind")"
+		[[ $kind != uts ]] || update_config 'del(.hostname)'
+		[[ $kind != pid ]] || own uts
+		update_config '.linux.cgroupsPath = $path' --arg path "/$CT-second"
+		shell 'readlink /proc/self/ns/user; cat /proc/self/uid_map; ls /sys/class/net; stat -c %u /bin/busybox'
+		must ours run -b "$B" "$CT-b"
+		is "$users" "$(head -n 1 <<<"$output")" "by $kind"
+		has "$output" '^0$'
+		audited '.decision == "granted" and .rootfs == "idmap"'
+		rm -r "$B"
+		cp -a "$W/bundle" "$B"
+	done
+	B=$W/bundle
+	rm "$W/.bundle"
+	down ours
+}
+
+@test "network: namespaces that don't fit together are refused by name" {
+	up ours
+	local first=$init
+	cp -a "$B" "$W/second"
+	cp "$B/config.json" "$W/config.json"
+	B=$W/second
+	process sleep 1000
+	update_config '.linux.cgroupsPath = $path' --arg path "/$CT-second"
+	must ours run -d --pid-file "$W/pid" -b "$B" "$CT-b"
+	local other
+	other=$(<"$W/pid")
+	cp -a "$W/second" "$W/third"
+	B=$W/third
+	namespace network "/proc/$first/ns/net"
+	namespace ipc "/proc/$other/ns/ipc"
+	W_ours=$(ls "$W/ours")
+	try "${ours_cmd[@]}" run -b "$B" "$CT-c"
+	is 1 "$status"
+	has "$errput" 'linux.namespaces: ipc: path: .*it belongs to another user namespace than /proc/[0-9]+/ns/net'
+	# The host's ipc.
+	own network
+	namespace ipc "/proc/$$/ns/ipc"
+	try "${ours_cmd[@]}" run -b "$B" "$CT-c"
+	is 1 "$status"
+	has "$errput" "linux.namespaces: ipc: path: .*it belongs to the host's user namespace"
+	# Maps of its own beside another container's network.
+	own ipc
+	namespace network "/proc/$first/ns/net"
+	update_config '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: $start, size: 1000}] | .linux.gidMappings = .linux.uidMappings' --argjson start "$START"
+	try "${ours_cmd[@]}" run -b "$B" "$CT-c"
+	is 1 "$status"
+	has "$errput" 'linux.uidMappings, linux.gidMappings: .*leave the maps out'
+	is "$W_ours" "$(ls "$W/ours")" "state"
+	# Of another owner, who hasn't the range.
+	update_config 'del(.linux.uidMappings, .linux.gidMappings) | .linux.namespaces = [.linux.namespaces[] | select(.type != "user")]'
+	book "dockroot:$START:$COUNT:" "other:$((START + COUNT)):$COUNT:"
+	try "$OURS" --owner other --config "$CONF" --root "$W/ours" run -b "$B" "$CT-c"
+	is 1 "$status"
+	has "$errput" "isn't granted to other|lies in .*dockroot"
+	rm "$W/.bundle"
+	down ours "$CT-b"
+	down ours
+}
+
+@test "network: pid and ipc of the host are refused by name" {
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "pid")]'
+	refused "proc of the host's pid namespace.*--pid=host" run -b "$B" "$CT"
+	own pid
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "ipc")]'
+	refused "mqueue of the host's ipc namespace.*--ipc=host" run -b "$B" "$CT"
+}
+
+@test "network: a pod: a host's network, and the ipc of its first container" {
+	netns
+	namespace network "$NETNS"
+	up ours
+	cp -a "$B" "$W/second"
+	B=$W/second
+	namespace ipc "/proc/$init/ns/ipc"
+	update_config '.linux.cgroupsPath = $path' --arg path "/$CT-second"
+	shell 'readlink /proc/self/ns/ipc; readlink /proc/self/ns/user; ls /sys/class/net'
+	must ours run -b "$B" "$CT-b"
+	is "$(readlink "/proc/$init/ns/ipc" "/proc/$init/ns/user")" "$(head -n 2 <<<"$output")"
+	has "$output" '^veth7$'
+	rm "$W/.bundle"
+	down ours
+	no_netns
+}
+
+@test "network: a path that leads to something else" {
+	mkfifo "$W/fifo"
+	namespace network "$W/fifo"
+	refused 'linux.namespaces: network: path: ' run -b "$B" "$CT"
+	namespace network "relative"
+	refused 'linux.namespaces: network: path: "relative": expected an absolute path' run -b "$B" "$CT"
+	namespace network "$W/nowhere"
+	refused 'linux.namespaces: network: path: .*no such file' run -b "$B" "$CT"
+}
