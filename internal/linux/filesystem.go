@@ -92,17 +92,17 @@ func MountOverlayString(target, data string, flags uintptr) error {
 	return nil
 }
 
-// DropDentries makes the filesystem that dir is on forget the names that nobody
-// uses, those among them that it remembers not to be there. Nothing else of it
+// DropDentries makes the filesystem that dir is open on forget the names that
+// nobody uses, those among them that it remembers not to be there. Nothing else of it
 // changes (fspick(2), FSCONFIG_CMD_RECONFIGURE without an option).
-func DropDentries(dir string) error {
-	fd, err := unix.Fspick(unix.AT_FDCWD, dir, unix.FSPICK_CLOEXEC|unix.FSPICK_NO_AUTOMOUNT)
+func DropDentries(dir *os.File) error {
+	fd, err := unix.Fspick(int(dir.Fd()), "", unix.FSPICK_CLOEXEC|unix.FSPICK_NO_AUTOMOUNT|unix.FSPICK_EMPTY_PATH)
 	if err != nil {
-		return &os.PathError{Op: "fspick", Path: dir, Err: err}
+		return &os.PathError{Op: "fspick", Path: dir.Name(), Err: err}
 	}
 	defer unix.Close(fd)
 	if err := unix.FsconfigReconfigure(fd); err != nil {
-		return &os.PathError{Op: "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Path: dir, Err: err}
+		return &os.PathError{Op: "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Path: dir.Name(), Err: err}
 	}
 	return nil
 }

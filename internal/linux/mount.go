@@ -28,8 +28,17 @@ func PrivateMounts() error {
 // MountTmpfs mounts a new tmpfs on the directory at target, its root with the
 // permission bits mode.
 func MountTmpfs(target string, mode os.FileMode) error {
+	return mountTmpfs(target, mode, unix.MS_NOSUID|unix.MS_NODEV)
+}
+
+// MountDevTmpfs is as [MountTmpfs], for device nodes, which can be opened there.
+func MountDevTmpfs(target string, mode os.FileMode) error {
+	return mountTmpfs(target, mode, unix.MS_NOSUID|unix.MS_NOEXEC)
+}
+
+func mountTmpfs(target string, mode os.FileMode, flags uintptr) error {
 	options := "mode=" + strconv.FormatUint(uint64(mode.Perm()), 8)
-	if err := unix.Mount("tmpfs", target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+	if err := unix.Mount("tmpfs", target, "tmpfs", flags, options); err != nil {
 		return &os.PathError{Op: "mount(tmpfs)", Path: target, Err: err}
 	}
 	return nil

@@ -123,6 +123,7 @@ type judged struct {
 	Process     *specs.Process    `json:"process"`
 	Root        *specs.Root       `json:"root"`
 	Hostname    string            `json:"hostname"`
+	Domainname  string            `json:"domainname"`
 	Mounts      []specs.Mount     `json:"mounts"`
 	Hooks       *specs.Hooks      `json:"hooks"`
 	Annotations map[string]string `json:"annotations"`
@@ -142,7 +143,7 @@ type judged struct {
 
 func (j judged) spec() *specs.Spec {
 	spec := &specs.Spec{
-		Version: j.Version, Process: j.Process, Root: j.Root, Hostname: j.Hostname,
+		Version: j.Version, Process: j.Process, Root: j.Root, Hostname: j.Hostname, Domainname: j.Domainname,
 		Mounts: j.Mounts, Hooks: j.Hooks, Annotations: j.Annotations,
 	}
 	if l := j.Linux; l != nil {

@@ -188,9 +188,11 @@ func (o *overlay) makeWork() error {
 	if o.options.volatile() {
 		// The kernel's mark that the last use didn't end with a sync. Engines take it
 		// away from their own work directory before they use it again.
-		return os.RemoveAll(filepath.Join(path, "work", "incompat"))
+		if err := os.RemoveAll(filepath.Join(path, "work", "incompat")); err != nil {
+			return err
+		}
 	}
-	return nil
+	return finishMoved(upper)
 }
 
 // shift clones what holds the layers, as few mounts as there can be, shifts the

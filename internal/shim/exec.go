@@ -19,6 +19,7 @@ import (
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
@@ -37,10 +38,8 @@ func (c *call) exec(low string) error {
 	if err := c.audited(d, err); err != nil {
 		return execFailed(err)
 	}
-	c.refresh()
-	if record.Rootfs != "" {
-		// And the engine what it remembers of names that the container has made since.
-		_ = dropIfOverlay(record.Rootfs)
+	if record.Method == string(rootfs.Overlay) {
+		c.adopt(record.Rootfs)
 	}
 	if err := c.giveStdio(record.UIDs, record.GIDs); err != nil {
 		return execFailed(err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 )
 
 // The engine's overlay and ours are two caches on the same layers. A name that a
@@ -28,33 +29,83 @@ var refreshes = map[string]bool{"state": true, "ps": true, "pause": true, "resum
 // is done as well as can be: that it failed isn't worth a word, and the call goes
 // on.
 func (c *call) refresh() {
-	if os.Geteuid() != 0 || c.inv.ID == "" || strings.ContainsRune(c.inv.ID, '/') || c.inv.ID == ".." {
+	root := c.overlayRoot()
+	if root == nil {
 		return
 	}
-	pid := readInit(filepath.Join(c.engineRoot(), c.inv.ID, "state.json"))
-	if pid <= 0 {
+	defer root.Close()
+	_ = linux.DropDentries(root)
+}
+
+// adopt does more: the container's overlay takes up directories that the engine
+// has made or copied up, though they are in use; and the engine's overlay, at
+// the path engines on the host, forgets names too.
+func (c *call) adopt(engines string) {
+	root := c.overlayRoot()
+	if root == nil {
 		return
 	}
-	proc := "/proc/" + strconv.Itoa(pid) + "/ns/"
-	if foreign, err := differs(proc+"user", "/proc/self/ns/user"); err != nil || !foreign {
-		return // not one of ours
-	}
-	ns, err := linux.OpenNamespace(proc + "mnt")
+	defer root.Close()
+	merged, err := rootfs.Open(engines)
 	if err != nil {
 		return
 	}
-	defer ns.Close()
-	_ = linux.InNamespace(ns, unix.CLONE_NEWNS, func() error { return dropIfOverlay("/") })
+	defer merged.Close()
+	mounts, err := rootfs.Mounts()
+	if err != nil {
+		return
+	}
+	if upper := rootfs.UpperDir(merged, mounts); upper != "" {
+		_ = rootfs.Adopt(root, upper)
+		_ = linux.DropDentries(merged)
+	}
 }
 
-// dropIfOverlay does so on an overlay alone: on / of a container there could be
-// any filesystem by now.
-func dropIfOverlay(dir string) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || uint32(st.Type) != unix.OVERLAYFS_SUPER_MAGIC {
-		return err
+// overlayRoot opens / of the container's mount namespace, nil if there is none
+// that is an overlay of ours. Nothing of the container's decides what is opened.
+func (c *call) overlayRoot() *os.File {
+	if os.Geteuid() != 0 || c.inv.ID == "" || strings.ContainsRune(c.inv.ID, '/') || c.inv.ID == ".." {
+		return nil
 	}
-	return linux.DropDentries(dir)
+	pid := readInit(filepath.Join(c.engineRoot(), c.inv.ID, "state.json"))
+	if pid <= 0 {
+		return nil
+	}
+	proc := "/proc/" + strconv.Itoa(pid) + "/ns/"
+	if foreign, err := differs(proc+"user", "/proc/self/ns/user"); err != nil || !foreign {
+		return nil // not one of ours
+	}
+	ns, err := linux.OpenNamespace(proc + "mnt")
+	if err != nil {
+		return nil
+	}
+	defer ns.Close()
+	var root *os.File
+	err = linux.InNamespace(ns, unix.CLONE_NEWNS, func() error {
+		// Not by a path in /proc, which is the container's there.
+		fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			root = os.NewFile(uintptr(fd), "/")
+		}
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil || uint32(st.Type) != unix.OVERLAYFS_SUPER_MAGIC {
+		root.Close() // there could be any filesystem by now
+		return nil
+	}
+	return root
+}
+
+// forgetEngines makes an engine's overlay forget names, as it begins to be used
+// beside ours.
+func forgetEngines(merged *os.File, method rootfs.Method) {
+	if method == rootfs.Overlay {
+		_ = linux.DropDentries(merged)
+	}
 }
 
 // differs says whether two namespaces in /proc aren't the same.

@@ -28,6 +28,8 @@ const (
 	// stageBinds has the bind mounts that aren't left to the low-level runtime.
 	stageBinds = stageDir + "/binds"
 	stageSysfs = stageDir + "/sysfs"
+	// stageDevices has device nodes of root inside.
+	stageDevices = stageDir + "/dev"
 	// stageBundle takes the place of a bundle that isn't root's.
 	stageBundle = stageDir + "/bundle"
 	// stageScratch is for mounts that are gone before the low-level runtime starts.
@@ -96,6 +98,9 @@ func (p *plan) setStage(c *call, request rootfs.Request, userns *os.File, patche
 		return "", err
 	}
 	if err := p.stageBinds(c, userns); err != nil {
+		return "", err
+	}
+	if err := p.stageDevices(request); err != nil {
 		return "", err
 	}
 	if err := p.setUpNetwork(c); err != nil {

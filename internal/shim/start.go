@@ -235,6 +235,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err != nil {
 		return err
 	}
+	forgetEngines(source, got)
 	d.Rootfs = string(got)
 	c.inv.Flags.Bundle = "" // we are in it
 	return nil

@@ -92,6 +92,34 @@ func TestApplyClampsPingGroups(t *testing.T) {
 	}
 }
 
+// Docker gives a domain name as a sysctl, which root inside can't write.
+func TestApplyDomainname(t *testing.T) {
+	const key = "kernel.domainname"
+	for name, tc := range map[string]struct {
+		uts  []specs.LinuxNamespace
+		had  string
+		want string // the domain name in the end
+		kept bool   // the sysctl
+	}{
+		"its own":               {[]specs.LinuxNamespace{{Type: specs.UTSNamespace}}, "", "example.org", false},
+		"another one was asked": {[]specs.LinuxNamespace{{Type: specs.UTSNamespace}}, "x", "x", true},
+		"the host's":            {nil, "", "", true},
+		"another container's":   {[]specs.LinuxNamespace{{Type: specs.UTSNamespace, Path: "/proc/7/ns/uts"}}, "", "", true},
+	} {
+		spec := engineSpec()
+		spec.Domainname = tc.had
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, tc.uts...)
+		spec.Linux.Sysctl = map[string]string{key: "example.org"}
+		got, _, err := Apply(spec, enginePlan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, kept := got.Linux.Sysctl[key]; got.Domainname != tc.want || kept != tc.kept {
+			t.Errorf("%s: got %q, sysctl kept: %v", name, got.Domainname, kept)
+		}
+	}
+}
+
 func TestClampPingGroups(t *testing.T) {
 	two := idmap.Map{{Inner: 0, Outer: 5000, Count: 10}, {Inner: 100, Outer: 9000, Count: 10}}
 	for value, want := range map[string][2]uint32{"0 50": {0, 9}, "0 105": {0, 105}, "0 200": {0, 109}, "3 3": {3, 3}, "101 4000000000": {101, 109}} {

@@ -58,9 +58,9 @@ func checkFilesystems(spec *specs.Spec, _ Plan) error {
 	return found.join()
 }
 
-// ociDevices is the nodes that every container has (runtime-spec
-// config-linux.md, "Default Devices"), by their numbers.
-var ociDevices = map[string][2]int64{
+// DefaultDevices is the nodes that every container has (runtime-spec
+// config-linux.md, "Default Devices"): their major and minor numbers.
+var DefaultDevices = map[string][2]int64{
 	"/dev/null": {1, 3}, "/dev/zero": {1, 5}, "/dev/full": {1, 7},
 	"/dev/random": {1, 8}, "/dev/urandom": {1, 9}, "/dev/tty": {5, 0},
 }
@@ -73,7 +73,7 @@ func checkDevices(spec *specs.Spec, _ Plan) error {
 	}
 	var found findings
 	for i, device := range spec.Linux.Devices {
-		if numbers, ok := ociDevices[device.Path]; ok && device.Type == "c" && numbers == [2]int64{device.Major, device.Minor} {
+		if numbers, ok := DefaultDevices[device.Path]; ok && device.Type == "c" && numbers == [2]int64{device.Major, device.Minor} {
 			continue
 		}
 		found.refuse("linux.devices[%d]: %s: this build hands no device of the host to a container (--device, --privileged): leave it out", i, device.Path)

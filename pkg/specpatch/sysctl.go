@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -46,6 +48,13 @@ func ClampPingGroups(value string, gids idmap.Map) (low, high uint32, ok bool) {
 	return low, highest, true
 }
 
+// ownsDomain says whether the container has a domain name of its own, and no other
+// was asked for.
+func (p *patcher) ownsDomain() bool {
+	uts, ok := namespace(&p.spec, specs.UTSNamespace)
+	return ok && uts.Path == "" && p.spec.Domainname == ""
+}
+
 // sysctls takes out what was written already, and lowers the groups that may
 // ping to those that there are.
 func (p *patcher) sysctls() {
@@ -57,6 +66,12 @@ func (p *patcher) sysctls() {
 	for _, key := range slices.Sorted(maps.Keys(linux.Sysctl)) {
 		value := linux.Sysctl[key]
 		switch {
+		case strings.ReplaceAll(key, "/", ".") == "kernel.domainname" && p.ownsDomain():
+			// /proc shows it as the host's root's; setdomainname(2) may be called.
+			p.change(value, nil, "only the host's root may write there", "linux", "sysctl", key)
+			delete(linux.Sysctl, key)
+			p.change(nil, value, "it was given as a sysctl", "domainname")
+			p.spec.Domainname = value
 		case p.plan.NetSysctls && IsNetSysctl(key):
 			p.change(value, nil, "the network namespace belongs to the host, which has set it there", "linux", "sysctl", key)
 			delete(linux.Sysctl, key)

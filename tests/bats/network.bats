@@ -113,7 +113,7 @@ own() {
 	cp -a "$B" "$W/second"
 	for kind in network ipc pid uts; do
 		B=$W/second
-		namespace "$kind" "/proc/$init/ns/$(sed 's/network/net/' <<<"$kind")"
+		namespace "$kind" "/proc/$init/ns/${kind/network/net}"
 		[[ $kind != uts ]] || update_config 'del(.hostname)'
 		[[ $kind != pid ]] || own uts
 		update_config '.linux.cgroupsPath = $path' --arg path "/$CT-second"

@@ -244,3 +244,96 @@ both() {
 	umount "$open/merged"
 	rm -r "$open"
 }
+
+# used DIR...: a running container, in whose root filesystem these directories,
+# which are in lower layers alone, are in use.
+used() {
+	local dir
+	base
+	mkdir -p "$W/engine/base/srv/app/deep" "$W/engine/base/etc/conf.d"
+	echo lower >"$W/engine/base/srv/app/file"
+	touch "$W/engine/base/etc/hosts" "$W/hosts"
+	overlay base
+	update_config '.mounts += [{type: "bind", source: $hosts, destination: "/etc/hosts", options: ["bind", "ro"]}] | .process.cwd = "/srv/app/deep"' \
+		--arg hosts "$W/hosts"
+	up ours
+}
+
+@test "overlay: what the engine puts into directories that are in use" {
+	used
+	try ours exec "$CT" sh -c 'ls /etc /srv/app; cat /etc/new'
+	echo new >"$MERGED/etc/new"
+	echo 'root:x:0:0:changed:/:/bin/sh' >>"$MERGED/etc/passwd"
+	echo new >"$MERGED/srv/app/new"
+	mkdir "$MERGED/srv/app/deep/d"
+	echo new >"$MERGED/srv/app/deep/d/f"
+	touch -d 2001-02-03 "$MERGED/srv/app"
+	must ours exec "$CT" sh -c 'cat /etc/new /srv/app/new deep/d/f d/f 2>/dev/null; tail -n 1 /etc/passwd; cat /srv/app/file; ls /etc; stat -c %y /srv/app | cut -c1-10'
+	is 'new
+new
+new
+root:x:0:0:changed:/:/bin/sh
+lower
+conf.d
+group
+hosts
+new
+passwd
+2001-02-03' "$output"
+	# And the container can write there.
+	must ours exec "$CT" sh -c 'echo mine >/etc/mine; echo mine >/srv/app/mine; echo mine >d/mine; rm /etc/new; mv /srv/app/file /srv/app/moved; cat d/f'
+	must ours exec "$CT" true
+	is mine "$(<"$MERGED/etc/mine")"
+	is mine "$(<"$MERGED/srv/app/deep/d/mine")"
+	[[ ! -e $MERGED/etc/new ]]
+	is "" "$(ls "$E/top/userns-runtime-work/moved")" "set aside"
+	# A second file into the same places.
+	echo again >"$MERGED/etc/again"
+	echo again >"$MERGED/srv/app/deep/again"
+	must ours exec "$CT" cat /etc/again again
+	is $'again\nagain' "$output"
+	down ours
+	unmount
+}
+
+@test "overlay: an exec that was killed half-way leaves nothing lost" {
+	used
+	echo new >"$MERGED/etc/new"
+	# What one that was killed leaves: the engine's copy aside, and no copy of the container's yet.
+	local aside=$E/top/userns-runtime-work/moved
+	mkdir -p "$aside"
+	mv "$E/top/diff/etc" "$aside/$(printf etc | base64 -w0 | tr -d =)"
+	must ours exec "$CT" cat /etc/new
+	is new "$output"
+	is "" "$(ls "$aside")"
+	# And a start does so, too.
+	mv "$E/top/diff/etc" "$aside/$(printf etc | base64 -w0 | tr -d =)"
+	down ours
+	unmount
+	overlay base
+	process cat /etc/new
+	must ours run -b "$B" "$CT"
+	is new "$output"
+	unmount
+}
+
+@test "overlay: a container can't lead the host elsewhere while it takes up what the engine wrote" {
+	used
+	mkdir "$W/victim"
+	echo victim >"$W/victim/file"
+	must ours exec -d "$CT" sh -c 'while :; do
+		mkdir -p /srv/x/y; rm -rf /srv/x 2>/dev/null; ln -s '"$W/victim"' /srv/x; ln -s / /srv/z 2>/dev/null
+		rm -f /srv/x; mv /srv/app /srv/app2 2>/dev/null; ln -s ../../../.. /srv/app 2>/dev/null; rm -f /srv/app; mv /srv/app2 /srv/app 2>/dev/null; done'
+	local n
+	for n in $(seq 40); do
+		echo "$n" >"$MERGED/etc/new$n"
+		{ echo "$n" >"$MERGED/srv/app/new$n"; } 2>/dev/null || true
+		ours exec --cwd / "$CT" true
+	done
+	is $'file' "$(ls "$W/victim")"
+	is victim "$(<"$W/victim/file")"
+	must ours exec --cwd / "$CT" cat /etc/new40
+	is 40 "$output"
+	down ours
+	unmount
+}
