@@ -27,21 +27,22 @@ const warmUp = 5
 func main() {
 	n := flag.Int("n", 100, "rounds of each row")
 	asJSON := flag.Bool("json", false, "print a JSON array of the rows")
+	million := flag.Bool("million", false, "the image of 1,000,000 files, too (some minutes)")
 	flag.Parse()
 	if *n < 1 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := bench(*n, *asJSON); err != nil {
+	if err := bench(*n, *asJSON, *million); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(n int, asJSON bool) error {
+func bench(n int, asJSON, million bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	rows, err := measure(ctx, n)
+	rows, err := measure(ctx, n, million)
 	if err != nil {
 		return err
 	}
@@ -58,20 +59,25 @@ func write(w io.Writer, rows []row, asJSON bool) error {
 }
 
 // measure makes a world, measures all rows in it, and leaves nothing of it.
-func measure(ctx context.Context, n int) (rows []row, err error) {
+func measure(ctx context.Context, n int, million bool) (rows []row, err error) {
 	w, err := newWorld(ctx)
 	defer func() { err = errors.Join(err, w.remove()) }()
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range []func(*world, int) (row, error){runs, states, memory} {
+	measurements := []func(*world, int) (row, error){runs, states, memory, shifts(imageFiles, imageBytes)}
+	if million {
+		measurements = append(measurements, shifts(1_000_000, 0))
+	}
+	for _, f := range measurements {
 		r, err := f(w, n)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, r)
 	}
-	return rows, nil
+	engines, err := dockerRuns(w, n)
+	return append(rows, engines...), err
 }
 
 // row is a line of the table. Ratio is the median of ratios, each of one round;

@@ -139,7 +139,7 @@ func (w *world) fill() error {
 	if err := os.Chmod(w.dir, 0o711); err != nil {
 		return err
 	}
-	for _, program := range []string{"empty", "maxrss"} {
+	for _, program := range []string{"empty", "maxrss", "shift"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", w.path(program), "./tests/cmd/bench/"+program)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if err := run(cmd); err != nil {
