@@ -92,7 +92,8 @@ install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	install -D -m 0755 bin/userns-runtime '$(DESTDIR)$(PREFIX)/bin/userns-runtime'
 	install -D -m 0755 bin/runc '$(DESTDIR)$(PREFIX)/libexec/userns-runtime/runc'
 	install -d -m 0755 '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples'
-	install -m 0644 config/default.toml config/examples/* '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
+	install -m 0644 config/default.toml $(wildcard config/examples/*.toml) config/examples/usernamespaces '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
+	install -m 0644 $(wildcard config/examples/engines/*) '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
 	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
 
 .PHONY: deps
