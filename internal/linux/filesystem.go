@@ -54,7 +54,7 @@ func (f *Filesystem) Mount(attrs uint64) (*Tree, error) {
 }
 
 // Close ends the configuration; what was mounted stays.
-func (f *Filesystem) Close() error { return f.file.Close() }
+func (f *Filesystem) Close() { _ = f.file.Close() }
 
 // explain adds the messages that the kernel keeps for whoever configures.
 func (f *Filesystem) explain(op, path string, err error) error {

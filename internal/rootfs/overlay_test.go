@@ -124,8 +124,8 @@ func TestPrepareOverlay(t *testing.T) {
 			return "lowerdir=" + numbers(2, "%d/diff") + ",upperdir=top/diff,workdir=top/work,index=on,nfs_export=on"
 		}, false},
 	} {
-		for _, strings := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s by string %v", name, strings), func(t *testing.T) {
+		for _, byString := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s by string %v", name, byString), func(t *testing.T) {
 				e, target := newEngine(t, tc.lowers), t.TempDir()
 				inPrivateMounts(t, func() error {
 					if err := e.mount(filepath.Join(e.dir, tc.base), tc.options(e)); err != nil {
@@ -137,7 +137,7 @@ func TestPrepareOverlay(t *testing.T) {
 						if err != nil {
 							return err
 						}
-						request.StringLayers = strings
+						request.StringLayers = byString
 						method, err := Prepare(request)
 						if err != nil || method != Overlay || request.Method() != Overlay {
 							return fmt.Errorf("got %q: %w", method, err)

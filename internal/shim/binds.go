@@ -34,9 +34,7 @@ type bind struct {
 	index  int
 	file   *os.File
 	staged rootfs.Bind
-	// shift is the user namespace to shift the owners to; owners is an account,
-	// for which one is made.
-	shift  *os.File
+	// owners is the account that root inside is.
 	owners *user.User
 }
 
@@ -128,9 +126,9 @@ func (j *bindJudge) judge(b *bind) error {
 
 // hasRoot says whether the container has an inner 0, who could be somebody.
 func (j *bindJudge) hasRoot() bool {
-	_, user := j.p.uids.ToOuter(0)
-	_, group := j.p.gids.ToOuter(0)
-	return user && group
+	_, hasUser := j.p.uids.ToOuter(0)
+	_, hasGroup := j.p.gids.ToOuter(0)
+	return hasUser && hasGroup
 }
 
 // ownersAccount is the owner's account on this host, nil if there is none. Root's

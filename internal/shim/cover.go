@@ -65,10 +65,11 @@ func (p *plan) coverBundle(patched []byte) error {
 		}
 	}
 	config := filepath.Join(stageBundle, oci.ConfigName)
-	if err := os.WriteFile(config, patched, 0o600); err != nil {
+	f, err := createConfig(config, p.bundle, patched)
+	if err != nil {
 		return err
 	}
-	if err := os.Chmod(config, p.bundle.Mode()); err != nil {
+	if err := f.Close(); err != nil {
 		return err
 	}
 	cover, err := linux.OpenPlace(stageBundle, true)

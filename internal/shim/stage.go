@@ -148,18 +148,26 @@ func bindNamespace(ns *os.File, path string) error {
 // bindConfig covers the bundle's config.json with the patched one, which has
 // the same mode.
 func bindConfig(bundle *oci.Bundle, original *os.File, patched []byte) error {
-	f, err := os.OpenFile(stageConfig, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	f, err := createConfig(stageConfig, bundle, patched)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(patched); err != nil {
-		return err
-	}
-	if err := f.Chmod(bundle.Mode()); err != nil {
-		return err
-	}
 	return linux.BindFile(f, original)
+}
+
+// createConfig makes the patched config.json at a path that isn't there, with the
+// mode of the bundle's own.
+func createConfig(path string, bundle *oci.Bundle, patched []byte) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(patched)
+	if err = errors.Join(err, f.Chmod(bundle.Mode())); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // absolute replaces a path that was given relative to our working directory,
