@@ -21,7 +21,8 @@ var ErrIdentity = errors.New("the thread is not what it was")
 // its thread. What do makes belongs to these IDs, and a mount remembers them.
 //
 // It establishes that the thread is afterwards what it was, or gives an error
-// wrapping [ErrIdentity]. The parent-death signal is lost.
+// wrapping [ErrIdentity]. The parent-death signal is lost, and the process can't be
+// traced by others than root any more (fs.suid_dumpable), until its next execve(2).
 func AsFileOwner(uid, gid uint32, do func() error) (err error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData

@@ -13,46 +13,56 @@ import (
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 )
 
-// Bind is a bind mount of a container that isn't left to the low-level runtime:
-// it is staged in the private mount namespace with its final flags, which lock
-// as it crosses into the container's user namespace (mount_namespaces(7),
-// "Restrictions on mount namespaces").
+// Bind is a bind mount of a container that is staged in the private mount
+// namespace with its final owners and flags, which lock as it crosses into the
+// container's user namespace (mount_namespaces(7), "Restrictions on mount
+// namespaces"). From [TakeBind] on it shows what was there then, whatever becomes of the path.
 type Bind struct {
-	// Source is the file or directory, opened in the caller's mount namespace.
-	Source *os.File
-	// Target is a path that isn't there yet, in an existing directory.
-	Target string
-	// UserNS shifts the owners; nil leaves them.
-	UserNS *os.File
-	// Recursive brings the mounts below Source along, unshifted.
-	Recursive bool
-	Attrs     linux.Attrs
+	Source *os.File // what was opened, as a place
+	tree   *linux.Tree
 }
 
-// Stage mounts it. [ErrNoIDMap] says that the owners can't be shifted there; then
-// nothing is mounted.
-func (b Bind) Stage() error {
+// TakeBind opens the file or directory at path and clones its mount; with
+// recursive, also those below it.
+func TakeBind(path string, recursive bool) (*Bind, error) {
+	source, err := linux.OpenPlace(path, false)
+	if err != nil {
+		return nil, err
+	}
 	clone := linux.CloneMount
-	if b.Recursive {
+	if recursive {
 		clone = linux.CloneTree
 	}
-	tree, err := clone(b.Source)
+	tree, err := clone(source)
 	if err != nil {
-		return err
+		return nil, errors.Join(err, source.Close())
 	}
-	defer tree.Close()
-	if b.UserNS != nil {
-		if err := tree.IDMap(b.UserNS); err != nil {
-			return noIDMap(b.Source, err)
+	return &Bind{source, tree}, nil
+}
+
+// Shift shifts the owners to the user namespace; mounts below keep theirs.
+// [ErrNoIDMap] says that the filesystem doesn't allow it; then nothing has changed.
+func (b *Bind) Shift(userns *os.File) error {
+	if err := b.tree.IDMap(userns); err != nil {
+		return noIDMap(b.Source, err)
+	}
+	return nil
+}
+
+// Stage gives it its flags, and mounts it on target, a path that isn't there yet in an
+// existing directory. Then it is done with.
+func (b *Bind) Stage(target string, attrs ...linux.Attrs) error {
+	defer b.Source.Close()
+	defer b.tree.Close()
+	for _, a := range attrs {
+		if err := b.tree.Set(a); err != nil {
+			return err
 		}
 	}
-	if err := tree.Set(b.Attrs); err != nil {
+	if err := mountpoint(b.Source, target); err != nil {
 		return err
 	}
-	if err := mountpoint(b.Source, b.Target); err != nil {
-		return err
-	}
-	return tree.Attach(b.Target)
+	return b.tree.Attach(target)
 }
 
 // mountpoint makes what source can be mounted on: a directory for a directory, a
@@ -76,14 +86,43 @@ func mountpoint(source *os.File, target string) error {
 // it seems to lie below.
 var ErrForeign = errors.New("it lies on another filesystem")
 
-// CheckOwn says whether the file below the directory dir may be shifted as part of what dir
-// holds. It establishes that
+// Own is what an engine keeps for containers in a directory of its.
+type Own struct {
+	// Dir is the engine's directory.
+	Dir string
+	// Top is the highest file or directory below it that is a container's, of those that
+	// path lies in; ok is false where there is none.
+	Top func(path string) (top string, ok bool)
+}
+
+// CheckOwn says whether the file may be shifted as what an engine keeps for
+// containers. It establishes that
 //
-//   - the file lies on the mount that dir lies on, or on a tmpfs that is mounted below dir and
-//     nowhere else, as an engine makes one ([ErrForeign]): what only seems to lie below dir may be
-//     any file of the host, bound there;
-//   - nobody but root can walk to it ([ErrExposed]).
-func CheckOwn(file, dir *os.File, mounts []*mountinfo.Info) error {
+//   - it lies in something of a container's, on the mount that the engine's directory
+//     lies on, or on a tmpfs all of whose mounts lie in such places, as engines
+//     make them ([ErrForeign]): what only seems to lie there may be any file of the
+//     host, bound there;
+//   - nobody but root can walk to what is the container's ([ErrExposed]). Directories
+//     below that don't count, since root inside may open them to anyone.
+func CheckOwn(file *os.File, own Own) error {
+	path, ok := own.Top(file.Name())
+	if !ok {
+		return fmt.Errorf("%s: it is nothing of a container's in %s", file.Name(), own.Dir)
+	}
+	dir, err := linux.OpenPlace(own.Dir, true)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	top, err := linux.OpenPlace(path, false)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	mounts, err := Mounts()
+	if err != nil {
+		return err
+	}
 	home, err := mountOf(dir, mounts)
 	if err != nil {
 		return err
@@ -92,19 +131,42 @@ func CheckOwn(file, dir *os.File, mounts []*mountinfo.Info) error {
 	if err != nil {
 		return err
 	}
-	if at.ID != home.ID {
-		if at.FSType != "tmpfs" || at.Root != "/" {
-			return fmt.Errorf("%s: %w than %s", file.Name(), ErrForeign, dir.Name())
-		}
-		for _, m := range mounts {
-			if _, ok := under(dir.Name(), m.Mountpoint); !ok && m.Major == at.Major && m.Minor == at.Minor {
-				return fmt.Errorf("%s: %w than %s, which is mounted on %s too", file.Name(), ErrForeign, dir.Name(), m.Mountpoint)
-			}
+	by := ""
+	if at.ID == home.ID {
+		by, err = exposedBy(top, mounts)
+	} else {
+		by, err = own.tmpfs(at, mounts)
+		if errors.Is(err, ErrForeign) {
+			err = fmt.Errorf("%s: %w", file.Name(), err)
 		}
 	}
-	by, err := exposedBy(file, mounts)
 	if err == nil && by != "" {
 		err = fmt.Errorf("%s: %w (by %s)", file.Name(), ErrExposed, by)
 	}
 	return err
+}
+
+// tmpfs refuses a mount that isn't one of a tmpfs of an engine's for containers. by is
+// a path by which others than root can walk to it.
+func (own Own) tmpfs(at *mountinfo.Info, mounts []*mountinfo.Info) (by string, err error) {
+	if at.FSType != "tmpfs" || at.Root != "/" {
+		return "", fmt.Errorf("%w than %s", ErrForeign, own.Dir)
+	}
+	known := walker{}
+	for _, m := range mounts {
+		if m.Major != at.Major || m.Minor != at.Minor {
+			continue
+		}
+		top, ok := own.Top(m.Mountpoint)
+		if !ok {
+			return "", fmt.Errorf("%w than %s, which is mounted on %s too", ErrForeign, own.Dir, m.Mountpoint)
+		}
+		if nosuid(m) {
+			continue
+		}
+		if closed, err := known.closedAbove(top); err != nil || !closed {
+			return m.Mountpoint, err
+		}
+	}
+	return "", nil
 }

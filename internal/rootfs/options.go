@@ -16,6 +16,8 @@ type overlayOptions struct {
 	lower, data []string
 	// upper is the writable layer; empty if there is none.
 	upper string
+	// readOnly says that nothing can be written, whatever its mounts allow.
+	readOnly bool
 	// kept is the options that the overlay to be built shall have too.
 	kept []overlayOption
 }
@@ -77,6 +79,7 @@ func parseOverlay(text string) (overlayOptions, error) {
 			value = strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`)
 			o.kept = append(o.kept, overlayOption{name, value, !hasValue})
 		case dropOption:
+			o.readOnly = o.readOnly || name == "ro"
 		default:
 			return overlayOptions{}, fmt.Errorf("its option %q isn't known to this build, and may change what its files are", option)
 		}

@@ -23,7 +23,7 @@ func TestParseOverlay(t *testing.T) {
 			overlayOptions{lower: []string{"/g/l/A"}, upper: "/g/x/diff", kept: []overlayOption{{"metacopy", "on", false}, {"fsync", "volatile", false}}},
 		},
 		"relative and nothing to write to": {
-			"ro,lowerdir=2/fs:1/fs", overlayOptions{lower: []string{"2/fs", "1/fs"}},
+			"ro,lowerdir=2/fs:1/fs", overlayOptions{lower: []string{"2/fs", "1/fs"}, readOnly: true},
 		},
 		"one option for each layer": {
 			`rw,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d,userxattr`,

@@ -62,6 +62,9 @@ func (r Request) prepareOverlay(info *mountinfo.Info) error {
 	}
 	defer found.close()
 	o := &overlay{request: r, options: options, layers: found, attrs: mountAttrs(info.Options) | unix.MOUNT_ATTR_NODEV}
+	if options.readOnly {
+		o.attrs |= unix.MOUNT_ATTR_RDONLY
+	}
 	defer o.close()
 	if err := o.check(); err != nil {
 		return err
@@ -120,7 +123,12 @@ func (o *overlay) check() error {
 	if o.layers.upper == nil || o.request.AllowExposed {
 		return nil
 	}
-	return refuseExposed(o.layers.upper, o.request.Mounts)
+	// The list of the request is older than the layers are open.
+	mounts, err := Mounts()
+	if err != nil {
+		return fmt.Errorf("root filesystem: %w", err)
+	}
+	return refuseExposed(o.layers.upper, mounts)
 }
 
 // checkAside refuses an overlay that isn't an engine's for a container: that of a live

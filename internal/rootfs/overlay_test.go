@@ -230,6 +230,33 @@ func checkDisk(t *testing.T, e engine) {
 	}
 }
 
+// An overlay that was mounted read-only stays so, whatever its mount allows since.
+func TestPrepareOverlayReadOnlyFilesystem(t *testing.T) {
+	ns := newUserNS(t)
+	e, target := newEngine(t, 2), t.TempDir()
+	inPrivateMounts(t, func() error {
+		options := "lowerdir=" + numbers(2, e.dir+"/%d/diff") + ",upperdir=" + e.dir + "/top/diff,workdir=" + e.dir + "/top/work"
+		if err := errors.Join(
+			unix.Mount("overlay", e.merged, "overlay", unix.MS_RDONLY, options),
+			unix.Mount("", e.merged, "", unix.MS_REMOUNT|unix.MS_BIND, ""),
+		); err != nil {
+			return err
+		}
+		request, err := e.request(t, ns, target)
+		if err != nil {
+			return err
+		}
+		if _, err := Prepare(request); err != nil {
+			return err
+		}
+		err = linux.AsFileOwner(3000000, 3000000, func() error { return os.WriteFile(filepath.Join(target, "new"), nil, 0o600) })
+		if !errors.Is(err, unix.EROFS) {
+			t.Errorf("it can be written: %v", err)
+		}
+		return nil
+	})
+}
+
 func TestPrepareOverlayReadOnly(t *testing.T) {
 	ns := newUserNS(t)
 	e, target := newEngine(t, 2), t.TempDir()

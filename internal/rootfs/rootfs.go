@@ -36,7 +36,8 @@ type Request struct {
 	Source *os.File
 	// Target is an existing directory, on which the root filesystem is mounted.
 	Target string
-	// Mounts is the mounts of the caller's mount namespace.
+	// Mounts is the mounts of the caller's mount namespace, listed after Source was
+	// opened: see [Mounts].
 	Mounts []*mountinfo.Info
 	// UserNS is the user namespace to shift the owners to; nil leaves them, and
 	// then what is below isn't looked at.
@@ -126,10 +127,15 @@ func (r Request) bind() error {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
 	defer tree.Close()
+	// Device nodes of an image are nobody's to open, whoever owns them.
+	err = tree.Set(linux.Attrs{Set: unix.MOUNT_ATTR_NODEV})
 	if r.UserNS != nil {
 		if err := tree.IDMap(r.UserNS); err != nil {
 			return explainIDMap(r.Source, err)
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("root filesystem: %w", err)
 	}
 	if err := tree.Attach(r.Target); err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
@@ -241,6 +247,10 @@ func Open(path string) (*os.File, error) {
 }
 
 // Mounts is the mounts of the calling thread's mount namespace.
+//
+// The kernel gives the number of a mount that has gone to the next one. So a file must
+// be opened, which holds its mount, before its mount is looked for in a list: in an older
+// one it could be another.
 func Mounts() ([]*mountinfo.Info, error) {
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {

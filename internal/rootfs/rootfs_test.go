@@ -197,12 +197,18 @@ func TestPrepareShutsDevices(t *testing.T) {
 			return err
 		}
 		defer source.Close()
-		if _, err := Prepare(Request{Source: source, Mounts: mountsNow(t), Target: target, UserNS: ns, Within: []string{dir}, AllowExposed: true}); err != nil {
-			return err
-		}
-		if f, err := os.Open(filepath.Join(target, "null")); !errors.Is(err, unix.EACCES) {
-			f.Close()
-			t.Errorf("the device can be opened: %v", err)
+		for _, userns := range []*os.File{ns, nil} {
+			method, err := Prepare(Request{Source: source, Mounts: mountsNow(t), Target: target, UserNS: userns, Within: []string{dir}, AllowExposed: true})
+			if err != nil {
+				return err
+			}
+			if f, err := os.Open(filepath.Join(target, "null")); !errors.Is(err, unix.EACCES) {
+				f.Close()
+				t.Errorf("%s: the device can be opened: %v", method, err)
+			}
+			if err := unix.Unmount(target, 0); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 
@@ -31,12 +30,15 @@ type bind struct {
 	// Why is the reason where a reader could expect another one.
 	Why string `json:"why,omitempty"`
 
-	index  int
-	file   *os.File
-	staged rootfs.Bind
+	index int
+	taken *rootfs.Bind
+	attrs []linux.Attrs
 	// owners is the account that root inside is.
 	owners *user.User
 }
+
+// target is where it is staged.
+func (b *bind) target() string { return stageBinds + "/" + strconv.Itoa(b.index) }
 
 // asRoot and asNobody are the values of bind.As that aren't accounts.
 const (
@@ -47,24 +49,19 @@ const (
 // bindJudge decides what root inside is on the bind mounts of a bundle. It must
 // never be the host's root on a path that nobody has set aside for containers.
 type bindJudge struct {
-	c      *call
-	p      *plan
-	mounts []*mountinfo.Info
-	state  engineState
-	owner  ownership
+	c     *call
+	p     *plan
+	state engineState
+	owner ownership
 	// account is the owner's, looked up once it matters.
 	account *user.User
 	looked  bool
 }
 
-// judgeBinds opens and judges the sources of all bind mounts. One that can't be
-// opened is left to the low-level runtime, whose message users know.
-func (p *plan) judgeBinds(c *call, mounts []*mountinfo.Info, source *os.File, owner ownership) error {
-	j := bindJudge{c: c, p: p, mounts: mounts, owner: owner}
-	upper := rootfs.UpperDir(source, mounts)
-	if upper == "" {
-		upper = source.Name()
-	}
+// judgeBinds takes what all bind mounts show, before anything of ours is mounted, and
+// judges it. What is judged is what the container gets.
+func (p *plan) judgeBinds(c *call, upper string, owner ownership) error {
+	j := bindJudge{c: c, p: p, owner: owner}
 	pidDir := ""
 	if c.inv.Flags.PidFile != "" {
 		pidDir, _ = filepath.EvalSymlinks(filepath.Dir(c.inv.Flags.PidFile))
@@ -74,14 +71,15 @@ func (p *plan) judgeBinds(c *call, mounts []*mountinfo.Info, source *os.File, ow
 		if !specpatch.IsBind(m) {
 			continue
 		}
-		file, err := linux.OpenPlace(m.Source, false)
-		if err != nil {
-			continue
+		b := &bind{Destination: m.Destination, As: asNobody, index: i}
+		var recursive bool
+		var err error
+		recursive, b.attrs = bindAttrs(m.Options)
+		if b.taken, err = rootfs.TakeBind(m.Source, recursive); err == nil {
+			b.Source = b.taken.Source.Name()
+			err = j.judge(b, m.Source)
 		}
-		b := &bind{Destination: m.Destination, Source: file.Name(), As: asNobody, index: i, file: file}
-		b.staged = rootfs.Bind{Source: file, Target: stageBinds + "/" + strconv.Itoa(i)}
-		b.staged.Recursive, b.staged.Attrs = bindAttrs(m.Options)
-		if err := j.judge(b); err != nil {
+		if err != nil {
 			return fmt.Errorf("mounts[%d]: %s: %w", i, m.Destination, err)
 		}
 		p.binds = append(p.binds, b)
@@ -90,26 +88,20 @@ func (p *plan) judgeBinds(c *call, mounts []*mountinfo.Info, source *os.File, ow
 }
 
 // judge decides who root inside is on one.
-func (j *bindJudge) judge(b *bind) error {
+func (j *bindJudge) judge(b *bind, asked string) error {
 	if j.p.wanted.ownRootfs() {
 		b.Why = "the bundle brings its own maps, and whoever made it has prepared the owners for them"
 		return nil
 	}
-	if dir, ok := j.state.holds(b.Source); ok {
-		place, err := linux.OpenPlace(dir, true)
-		if err != nil {
-			return err
-		}
-		defer place.Close()
-		if err := rootfs.CheckOwn(b.file, place, j.mounts); err != nil {
-			b.Why = "not shifted as the engine's own: " + err.Error()
-			return nil
-		}
+	if own, ok := j.state.find(b.Source, asked); ok {
 		b.As = asRoot
+		if err := rootfs.CheckOwn(b.taken.Source, own); err != nil {
+			b.As, b.Why = asNobody, "not shifted as the engine's own: "+err.Error()
+		}
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(b.file.Fd()), &st); err != nil {
+	if err := unix.Fstat(int(b.taken.Source.Fd()), &st); err != nil {
 		return &os.PathError{Op: "fstat", Path: b.Source, Err: err}
 	}
 	account := j.ownersAccount()
@@ -152,21 +144,15 @@ func (j *bindJudge) ownersAccount() *user.User {
 	return j.account
 }
 
-// stage mounts what isn't left to the low-level runtime: what is shifted, and
-// what is read-only, which root inside could otherwise make writable. It says
-// where each is.
+// stageBinds mounts them all where the low-level runtime will find them.
 func (p *plan) stageBinds(c *call, userns *os.File) error {
-	made := false
+	if len(p.binds) == 0 {
+		return nil
+	}
+	if err := os.Mkdir(stageBinds, 0o711); err != nil {
+		return err
+	}
 	for _, b := range p.binds {
-		if !b.needsStage() {
-			continue
-		}
-		if !made {
-			if err := os.Mkdir(stageBinds, 0o711); err != nil {
-				return err
-			}
-			made = true
-		}
 		if err := b.stage(c, p, userns); err != nil {
 			return fmt.Errorf("mounts[%d]: %s: %w", b.index, b.Destination, err)
 		}
@@ -174,11 +160,21 @@ func (p *plan) stageBinds(c *call, userns *os.File) error {
 	return nil
 }
 
-func (b *bind) needsStage() bool {
-	return b.As != asNobody || b.staged.Attrs.Set&unix.MOUNT_ATTR_RDONLY != 0
+func (b *bind) stage(c *call, p *plan, userns *os.File) error {
+	err := b.shift(p, userns)
+	if errors.Is(err, rootfs.ErrNoIDMap) {
+		if c.cfg.BindFallback != config.BindFallbackPlain && !openToAll(b.taken.Source) {
+			return fmt.Errorf("%w: accept that root inside is nobody there with bind-fallback = 'plain' in the configuration", err)
+		}
+		b.As, b.Why, err = asNobody, err.Error(), nil
+	}
+	if err != nil {
+		return err
+	}
+	return b.taken.Stage(b.target(), b.attrs...)
 }
 
-func (b *bind) stage(c *call, p *plan, userns *os.File) error {
+func (b *bind) shift(p *plan, userns *os.File) error {
 	switch {
 	case b.owners != nil:
 		ns, err := ownersNamespace(b.owners, p.uids, p.gids)
@@ -186,19 +182,11 @@ func (b *bind) stage(c *call, p *plan, userns *os.File) error {
 			return err
 		}
 		defer ns.Close()
-		b.staged.UserNS = ns
+		return b.taken.Shift(ns)
 	case b.As == asRoot:
-		b.staged.UserNS = userns
+		return b.taken.Shift(userns)
 	}
-	err := b.staged.Stage()
-	if !errors.Is(err, rootfs.ErrNoIDMap) {
-		return err
-	}
-	if c.cfg.BindFallback != config.BindFallbackPlain && !openToAll(b.file) {
-		return fmt.Errorf("%w: accept that root inside is nobody there with bind-fallback = 'plain' in the configuration", err)
-	}
-	b.As, b.Why, b.staged.UserNS = asNobody, err.Error(), nil
-	return b.staged.Stage()
+	return nil
 }
 
 // openToAll says whether a directory is one like /tmp, in which everybody may
@@ -234,36 +222,35 @@ func ownersMap(id uint32, m idmap.Map) idmap.Map {
 	return shifted
 }
 
-// bindSources is where the staged ones are, by their index.
+// bindSources is where they are staged, by their index.
 func (p *plan) bindSources() map[int]string {
 	sources := map[int]string{}
 	for _, b := range p.binds {
-		if b.needsStage() {
-			sources[b.index] = b.staged.Target
-		}
+		sources[b.index] = b.target()
 	}
 	return sources
 }
 
-// bindAttrs reads the options of a bind mount that are flags of the mount, as
-// runc does: the last of two that contradict each other counts (runtime-spec
-// config.md, "Linux mount options").
-func bindAttrs(options []string) (recursive bool, attrs linux.Attrs) {
+// bindAttrs reads the options of a bind mount that are flags of it, as runc does: the
+// last of two that contradict each other counts (runtime-spec config.md, "Linux
+// mount options"). Those that begin with "r" are of the mounts below it too, and
+// a list of their own; both are set.
+func bindAttrs(options []string) (recursive bool, attrs []linux.Attrs) {
+	one, all := linux.Attrs{}, linux.Attrs{Recursive: true}
 	for _, option := range options {
-		switch option {
-		case "rbind":
-			recursive = true
-		case "rro":
-			attrs.Recursive = true
-		}
+		recursive = recursive || option == "rbind"
 		for _, o := range attrOptions {
-			if option == o.name {
-				attrs.Set = attrs.Set&^o.clear | o.set
-				attrs.ATime = attrs.ATime || o.atime
+			of := &one
+			if option == "r"+o.name {
+				of = &all
+			} else if option != o.name {
+				continue
 			}
+			of.Set = of.Set&^o.clear | o.set
+			of.ATime = of.ATime || o.atime
 		}
 	}
-	return recursive, attrs
+	return recursive, []linux.Attrs{all, one}
 }
 
 var attrOptions = []struct {
@@ -272,7 +259,6 @@ var attrOptions = []struct {
 	atime      bool
 }{
 	{"ro", unix.MOUNT_ATTR_RDONLY, 0, false},
-	{"rro", unix.MOUNT_ATTR_RDONLY, 0, false},
 	{"rw", 0, unix.MOUNT_ATTR_RDONLY, false},
 	{"nosuid", unix.MOUNT_ATTR_NOSUID, 0, false},
 	{"suid", 0, unix.MOUNT_ATTR_NOSUID, false},

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
@@ -91,22 +89,12 @@ func (p *plan) coverBundle(patched []byte) error {
 // coverEntry makes at target what is at source: a symbolic link anew, all else
 // bound with what is mounted below.
 func coverEntry(source, target string) error {
-	fd, err := unix.Open(source, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: source, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), source)
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return &os.PathError{Op: "fstat", Path: source, Err: err}
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		to, err := os.Readlink(source)
-		if err != nil {
-			return err
-		}
+	if to, err := os.Readlink(source); err == nil {
 		return os.Symlink(to, target)
 	}
-	return rootfs.Bind{Source: f, Target: target, Recursive: true}.Stage()
+	taken, err := rootfs.TakeBind(source, true)
+	if err != nil {
+		return err
+	}
+	return taken.Stage(target)
 }

@@ -3,8 +3,10 @@
 package shim
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,9 +57,41 @@ func TestEngineState(t *testing.T) {
 		{"a bare bundle", bare, "/srv/volumes/v/_data", ""},
 		{"an empty component", docker, "/d/volumes//_data", ""},
 	} {
-		dir, ok := tc.state.holds(tc.path)
-		if dir != tc.dir || ok != (tc.dir != "") {
-			t.Errorf("%s: got %q %v, expected %q", tc.name, dir, ok, tc.dir)
+		own, ok := tc.state.find(tc.path, tc.path)
+		if own.Dir != tc.dir || ok != (tc.dir != "") {
+			t.Errorf("%s: got %q %v, expected %q", tc.name, own.Dir, ok, tc.dir)
+		}
+	}
+}
+
+// What a container owns ends where the pattern does; and a link in one volume doesn't lead
+// to another.
+func TestEngineStateTop(t *testing.T) {
+	docker := findEngineState("/d/overlay2/abc/diff", "", "")
+	own, ok := docker.find("/d/volumes/v/_data/a/b", "/d/volumes/v/_data/a/b")
+	if !ok {
+		t.Fatal("it isn't found")
+	}
+	for path, want := range map[string]string{
+		"/d/volumes/v/_data/a/b": "/d/volumes/v/_data", "/d/volumes/w/_data": "/d/volumes/w/_data", "/d/containers/x/mounts/shm": "/d/containers/x/mounts/shm",
+		"/d/volumes/v": "", "/d": "", "/x/volumes/v/_data": "",
+	} {
+		if top, ok := own.Top(path); top != want || ok != (want != "") {
+			t.Errorf("%s: got %q %v", path, top, ok)
+		}
+	}
+	for _, tc := range []struct {
+		real, asked string
+		ok          bool
+	}{
+		{"/d/volumes/v/_data/sub", "/d/volumes/v/_data/link", true},
+		{"/d/volumes/v/_data/sub", "/var/lib/docker/volumes/v/_data/sub", true},
+		{"/d/volumes/other/_data", "/d/volumes/v/_data/link", false},
+		{"/d/volumes/other/_data/x", "/d/volumes/v/_data/link/x", false},
+		{"/d/volumes/v/_data", "/home/user/link", false},
+	} {
+		if _, ok := docker.find(tc.real, tc.asked); ok != tc.ok {
+			t.Errorf("%s as %s: got %v", tc.real, tc.asked, ok)
 		}
 	}
 }
@@ -72,23 +106,29 @@ func TestEngineStateNotTheHosts(t *testing.T) {
 }
 
 func TestBindAttrs(t *testing.T) {
+	const ro, nosuid, nodev, noexec = unix.MOUNT_ATTR_RDONLY, unix.MOUNT_ATTR_NOSUID, unix.MOUNT_ATTR_NODEV, unix.MOUNT_ATTR_NOEXEC
 	for options, want := range map[string]struct {
 		recursive bool
-		attrs     linux.Attrs
+		one, all  linux.Attrs
 	}{
 		"":                         {},
 		"bind":                     {},
-		"rbind,ro":                 {true, linux.Attrs{Set: unix.MOUNT_ATTR_RDONLY}},
+		"rbind,ro":                 {true, linux.Attrs{Set: ro}, linux.Attrs{}},
 		"ro,rw":                    {},
-		"rw,ro":                    {false, linux.Attrs{Set: unix.MOUNT_ATTR_RDONLY}},
-		"rbind,rro":                {true, linux.Attrs{Set: unix.MOUNT_ATTR_RDONLY, Recursive: true}},
-		"nosuid,nodev,noexec,suid": {false, linux.Attrs{Set: unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}},
-		"noatime":                  {false, linux.Attrs{Set: unix.MOUNT_ATTR_NOATIME, ATime: true}},
-		"noatime,relatime":         {false, linux.Attrs{ATime: true}},
+		"rw,ro":                    {false, linux.Attrs{Set: ro}, linux.Attrs{}},
+		"rbind,rro":                {true, linux.Attrs{}, linux.Attrs{Set: ro}},
+		"rro,rw":                   {false, linux.Attrs{}, linux.Attrs{Set: ro}},
+		"ro,rrw":                   {false, linux.Attrs{Set: ro}, linux.Attrs{}},
+		"rro,rrw":                  {},
+		"rnosuid,rnodev":           {false, linux.Attrs{}, linux.Attrs{Set: nosuid | nodev}},
+		"nosuid,nodev,noexec,suid": {false, linux.Attrs{Set: nodev | noexec}, linux.Attrs{}},
+		"noatime":                  {false, linux.Attrs{Set: unix.MOUNT_ATTR_NOATIME, ATime: true}, linux.Attrs{}},
+		"noatime,relatime":         {false, linux.Attrs{ATime: true}, linux.Attrs{}},
 		"rslave,z,size=4":          {},
 	} {
+		want.all.Recursive = true
 		recursive, attrs := bindAttrs(strings.Split(options, ","))
-		if recursive != want.recursive || attrs != want.attrs {
+		if recursive != want.recursive || !slices.Equal(attrs, []linux.Attrs{want.all, want.one}) {
 			t.Errorf("%q: got %v %+v", options, recursive, attrs)
 		}
 	}
@@ -140,22 +180,48 @@ func TestSysctlsStayBelowNet(t *testing.T) {
 func TestReadInit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	for text, want := range map[string]int{
-		`{"id":"x","init_process_pid":42,"init_process_start":7,"config":{"init_process_pid":1}}`: 42,
-		`{"id":"x","config":{"init_process_pid":1},"init_process_pid":43}`:                        43,
-		`{"id":"x","config":"` + strings.Repeat("x", 5000) + `","init_process_pid":43}`:           0,
-		`{"id":"x","init_process_pid":"42"}`:                                                      0,
-		`{"id":"x"}`:                                                                              0,
-		`[42]`:                                                                                    0,
-		``:                                                                                        0,
+		`{"id":"x","init_process_pid":42,"init_process_start":7,"config":{"init_process_pid":1}}`:             42,
+		`{"id":"x","config":{"init_process_pid":1},"init_process_start":7,"init_process_pid":43}`:             43,
+		`{"id":"x","config":"` + strings.Repeat("x", 5000) + `","init_process_pid":4,"init_process_start":7}`: 0,
+		`{"id":"x","init_process_pid":"42","init_process_start":7}`:                                           0,
+		`{"id":"x","init_process_pid":42}`:                                                                    0,
+		`{"id":"x"}`:                                                                                          0,
+		`[42]`:                                                                                                0,
+		``:                                                                                                    0,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := readInit(path); got != want {
-			t.Errorf("%.60q: got %d, expected %d", text, got, want)
+		if got, start := readInit(path); got != want || (start == "7") != (want != 0) {
+			t.Errorf("%.60q: got %d %q, expected %d", text, got, start, want)
 		}
 	}
-	if got := readInit(path + "x"); got != 0 {
+	if got, _ := readInit(path + "x"); got != 0 {
 		t.Errorf("no file: got %d", got)
+	}
+}
+
+// A process that has another's number isn't taken for it.
+func TestOpenInit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := startTime(string(stat))
+	if start == "" || startTime("1 (a) b) S 1") != "" || startTime("") != "" {
+		t.Fatalf("start %q", start)
+	}
+	for began, want := range map[string]bool{start: true, start + "0": false} {
+		if err := os.WriteFile(path, fmt.Appendf(nil, `{"init_process_pid":%d,"init_process_start":%s}`, os.Getpid(), began), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		proc := openInit(path)
+		if (proc != nil) != want {
+			t.Errorf("began %s: got %v", began, proc)
+		}
+		if proc != nil {
+			proc.Close()
+		}
 	}
 }

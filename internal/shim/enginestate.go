@@ -5,6 +5,8 @@ package shim
 import (
 	"path/filepath"
 	"strings"
+
+	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 )
 
 // Engines bind files of their own into containers: volumes, /etc/hosts,
@@ -71,7 +73,9 @@ var podmanOwn = []string{
 
 // engineState is the directories of the engine that starts a container, and what
 // in each belongs to containers.
-type engineState []struct {
+type engineState []engineDir
+
+type engineDir struct {
 	dir string
 	own []string
 }
@@ -84,10 +88,7 @@ func findEngineState(upper, bundle, pidDir string) engineState {
 	find := func(path string, layouts []layout) {
 		for _, l := range layouts {
 			if dir, ok := before(path, l.anchor); ok {
-				state = append(state, struct {
-					dir string
-					own []string
-				}{dir, l.own})
+				state = append(state, engineDir{dir, l.own})
 			}
 		}
 	}
@@ -97,18 +98,35 @@ func findEngineState(upper, bundle, pidDir string) engineState {
 	return state
 }
 
-// holds is the engine's directory that path, a real one, belongs to as
-// something of a container's.
-func (s engineState) holds(path string) (dir string, ok bool) {
+// find is the engine's directory that a real path belongs to as something of a
+// container's. asked is the path as the bundle has it: what links inside of a volume lead to
+// is another volume's, or nothing of the engine's.
+func (s engineState) find(path, asked string) (own rootfs.Own, ok bool) {
 	for _, e := range s {
-		below, ok := strings.CutPrefix(path, e.dir+"/")
+		top, ok := e.top(path)
 		if !ok {
 			continue
 		}
-		for _, pattern := range e.own {
-			if matches(below, pattern) {
-				return e.dir, true
-			}
+		below := strings.TrimPrefix(top, e.dir)
+		if strings.Contains(filepath.Clean(asked)+"/", below+"/") {
+			return rootfs.Own{Dir: e.dir, Top: e.top}, true
+		}
+	}
+	return rootfs.Own{}, false
+}
+
+// top is the part of path, a real one, that a pattern names: the highest that is a
+// container's.
+func (e engineDir) top(path string) (top string, ok bool) {
+	below, ok := strings.CutPrefix(path, e.dir+"/")
+	if !ok {
+		return "", false
+	}
+	parts := strings.Split(below, "/")
+	for _, pattern := range e.own {
+		if matches(below, pattern) {
+			n := len(strings.Split(strings.TrimSuffix(pattern, "/**"), "/"))
+			return e.dir + "/" + strings.Join(parts[:n], "/"), true
 		}
 	}
 	return "", false

@@ -37,7 +37,7 @@ const (
 	// networkEngine is one that an engine made beforehand, on the host's account:
 	// nothing inside has a privilege in it.
 	networkEngine
-	// networkHost is the caller's own.
+	// networkHost is the caller's own, or the host's.
 	networkHost
 )
 
@@ -108,17 +108,24 @@ func (j *joins) add(ns specs.LinuxNamespace, f, self *os.File) error {
 	return nil
 }
 
+// networkOf is networkHost for the namespace of the caller, and for that of the
+// host's first process, in which the caller needn't be.
 func networkOf(f *os.File) (network, error) {
-	own, err := linux.OpenNamespace("/proc/self/ns/net")
-	if err != nil {
-		return 0, err
+	for _, path := range []string{"/proc/self/ns/net", "/proc/1/ns/net"} {
+		hosts, err := linux.OpenNamespace(path)
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+			continue // in a user namespace the first process isn't shown to everybody
+		}
+		if err != nil {
+			return 0, err
+		}
+		same, err := linux.SameFile(f, hosts)
+		hosts.Close()
+		if err != nil || same {
+			return networkHost, err
+		}
 	}
-	defer own.Close()
-	same, err := linux.SameFile(f, own)
-	if same {
-		return networkHost, err
-	}
-	return networkEngine, err
+	return networkEngine, nil
 }
 
 // share puts the container into the user namespace that owns what it joins. A

@@ -27,31 +27,18 @@ func (w wanted) needsSysfs(spec *specs.Spec) bool {
 		slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "sysfs" && !specpatch.IsBind(m) })
 }
 
-// setUpNetwork mounts a sysfs of the container's network namespace at stageSysfs,
-// and sets the sysctls there. It shows what a container under plain runc sees:
-// the interfaces of that namespace, and nothing can be written.
-func (p *plan) setUpNetwork(c *call) error {
-	if p.wanted.joins.network == networkOwn {
+// stageSys mounts a sysfs of the container's network namespace. It shows what a container
+// under plain runc sees: the interfaces of that namespace, and nothing can be written.
+func (p *plan) stageSys() error {
+	if p.plan.Sysfs == "" {
 		return nil
-	}
-	file, named := p.wanted.joins.files[specs.NetworkNamespace]
-	run := func(do func() error) error { return do() }
-	if named {
-		run = func(do func() error) error { return linux.InNamespace(file, unix.CLONE_NEWNET, do) }
 	}
 	var sysfs *linux.Tree
-	err := run(func() (err error) {
-		if p.plan.Sysfs != "" {
-			if sysfs, err = mountSysfs(); err != nil {
-				return err
-			}
-		}
-		if p.wanted.joins.network == networkEngine {
-			return p.setSysctls(c)
-		}
-		return nil
+	err := p.inNetwork(func() (err error) {
+		sysfs, err = mountSysfs()
+		return err
 	})
-	if err != nil || sysfs == nil {
+	if err != nil {
 		return err
 	}
 	defer sysfs.Close()
@@ -59,6 +46,24 @@ func (p *plan) setUpNetwork(c *call) error {
 		return err
 	}
 	return sysfs.Attach(stageSysfs)
+}
+
+// setUpNetwork sets sysctls in a network namespace that an engine made. They stay, so it
+// is the last thing that is done.
+func (p *plan) setUpNetwork(c *call) error {
+	if p.wanted.joins.network != networkEngine {
+		return nil
+	}
+	return p.inNetwork(func() error { return p.setSysctls(c) })
+}
+
+// inNetwork runs do in the network namespace that the container will be in, if it
+// is there already.
+func (p *plan) inNetwork(do func() error) error {
+	if file, named := p.wanted.joins.files[specs.NetworkNamespace]; named {
+		return linux.InNamespace(file, unix.CLONE_NEWNET, do)
+	}
+	return do()
 }
 
 func mountSysfs() (*linux.Tree, error) {

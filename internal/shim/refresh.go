@@ -67,15 +67,16 @@ func (c *call) overlayRoot() *os.File {
 	if os.Geteuid() != 0 || c.inv.ID == "" || strings.ContainsRune(c.inv.ID, '/') || c.inv.ID == ".." {
 		return nil
 	}
-	pid := readInit(filepath.Join(c.engineRoot(), c.inv.ID, "state.json"))
-	if pid <= 0 {
+	proc := openInit(filepath.Join(c.engineRoot(), c.inv.ID, "state.json"))
+	if proc == nil {
 		return nil
 	}
-	proc := "/proc/" + strconv.Itoa(pid) + "/ns/"
-	if foreign, err := differs(proc+"user", "/proc/self/ns/user"); err != nil || !foreign {
+	defer proc.Close()
+	at := linux.FDPath(proc) + "/ns/"
+	if foreign, err := differs(at+"user", "/proc/self/ns/user"); err != nil || !foreign {
 		return nil // not one of ours
 	}
-	ns, err := linux.OpenNamespace(proc + "mnt")
+	ns, err := linux.OpenNamespace(at + "mnt")
 	if err != nil {
 		return nil
 	}
@@ -118,35 +119,70 @@ func differs(a, b string) (bool, error) {
 	return one != two, err
 }
 
+// openInit opens the directory in /proc of the process that runc's state of a
+// container names as its first; nil if that has ended, and another one may have its
+// number by now.
+func openInit(path string) *os.File {
+	pid, start := readInit(path)
+	if pid <= 0 {
+		return nil
+	}
+	proc, err := linux.OpenPlace("/proc/"+strconv.Itoa(pid), true)
+	if err != nil {
+		return nil
+	}
+	stat, err := os.ReadFile(linux.FDPath(proc) + "/stat")
+	if err != nil || startTime(string(stat)) != start {
+		proc.Close()
+		return nil
+	}
+	return proc
+}
+
+// startTime is when a process began, in ticks since the boot, of its line in
+// /proc/PID/stat (proc(5), field 22); "" if it has none. The second field, in parentheses, may
+// have anything in it.
+func startTime(stat string) string {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19]
+}
+
 // readInit is the process that runc's state of a container names as its first,
-// 0 if it can't be told. It is among the first members of a long file, and only
-// the beginning is read.
-func readInit(path string) int {
+// and when that began; 0 if it can't be told. Both are among the first members of
+// a long file, and only the beginning is read.
+func readInit(path string) (pid int, start string) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0
+		return 0, ""
 	}
 	defer f.Close()
 	decoder := json.NewDecoder(io.LimitReader(f, 4096))
 	if opening, err := decoder.Token(); err != nil || opening != json.Delim('{') {
-		return 0
+		return 0, ""
 	}
-	for decoder.More() {
+	var began uint64
+	for decoder.More() && (pid == 0 || began == 0) {
 		name, err := decoder.Token()
 		if err != nil {
-			return 0
-		}
-		if name == "init_process_pid" {
-			var pid int
-			if decoder.Decode(&pid) != nil {
-				return 0
-			}
-			return pid
+			return 0, ""
 		}
 		var skipped json.RawMessage
-		if decoder.Decode(&skipped) != nil {
-			return 0
+		var to any = &skipped
+		switch name {
+		case "init_process_pid":
+			to = &pid
+		case "init_process_start":
+			to = &began
+		}
+		if decoder.Decode(to) != nil {
+			return 0, ""
 		}
 	}
-	return 0
+	if pid == 0 || began == 0 {
+		return 0, ""
+	}
+	return pid, strconv.FormatUint(began, 10)
 }

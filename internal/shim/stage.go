@@ -103,7 +103,7 @@ func (p *plan) setStage(c *call, request rootfs.Request, userns *os.File, patche
 	if err := p.stageDevices(request); err != nil {
 		return "", err
 	}
-	if err := p.setUpNetwork(c); err != nil {
+	if err := p.stageSys(); err != nil {
 		return "", err
 	}
 	if err := p.wanted.joins.stage(); err != nil {
@@ -113,9 +113,14 @@ func (p *plan) setStage(c *call, request rootfs.Request, userns *os.File, patche
 		return "", err
 	}
 	if p.cover {
-		return method, p.coverBundle(patched)
+		err = p.coverBundle(patched)
+	} else {
+		err = bindConfig(p.bundle, original, patched)
 	}
-	return method, bindConfig(p.bundle, original, patched)
+	if err != nil {
+		return "", err
+	}
+	return method, p.setUpNetwork(c)
 }
 
 // openRootfs opens the root filesystem, and refuses a path with a symbolic link

@@ -193,16 +193,20 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err := p.enterStage(); err != nil {
 		return err
 	}
-	mounts, err := rootfs.Mounts()
-	if err != nil {
-		return err
-	}
 	source, err := p.openRootfs()
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	if err := p.judgeBinds(c, mounts, source, owner); err != nil {
+	mounts, err := rootfs.Mounts()
+	if err != nil {
+		return err
+	}
+	upper := rootfs.UpperDir(source, mounts)
+	if upper == "" {
+		upper = source.Name()
+	}
+	if err := p.judgeBinds(c, upper, owner); err != nil {
 		return err
 	}
 	request, err := p.request(c, source, mounts)

@@ -77,6 +77,72 @@ as() { jq -r --arg destination "$1" '.binds[] | select(.destination == $destinat
 	rm -r "$open"
 }
 
+@test "binds: a tmpfs of the engine's that holds more than a container's isn't shifted" {
+	engine
+	# As where logs are kept in memory.
+	mount -t tmpfs -o mode=0755 tmpfs "$D/containers"
+	mkdir -p "$D/containers/other" "$D"/volumes/{bound,own}/_data
+	echo '{}' >"$D/containers/other/hostconfig.json"
+	mount --bind "$D/containers" "$D/volumes/bound/_data"
+	# One of the engine's for a container, as `docker volume create -o type=tmpfs` makes it.
+	mount -t tmpfs -o mode=0755 tmpfs "$D/volumes/own/_data"
+	bind "$D/volumes/bound/_data" /bound rbind
+	bind "$D/volumes/own/_data" /own rbind
+	shell 'echo bad 2>/dev/null >/bound/other/hostconfig.json; touch /own/x && stat -c %u /own/x'
+	must ours run -b "$B" "$CT"
+	is 0 "$output"
+	is '{}' "$(<"$D/containers/other/hostconfig.json")"
+	is nobody "$(as /bound)"
+	umount "$D"/volumes/{bound,own}/_data "$D/containers"
+	no_engine
+}
+
+@test "binds: a closed directory inside of a volume doesn't make a walkable engine's closed" {
+	local open
+	open=$(mktemp -d -p "$BATS_SUITE_TMPDIR/../..")
+	chmod 0711 "$open"
+	engine
+	mount --bind "$D/volumes" "$open"
+	chmod 0711 "$D/volumes" "$D/volumes/v"
+	mkdir -p "$D/volumes/v/_data/a/b"
+	chmod 0700 "$D/volumes/v/_data/a"
+	bind "$D/volumes/v/_data/a/b" /b rbind
+	process true
+	must ours run -b "$B" "$CT"
+	is nobody "$(as /b)"
+	umount "$open"
+	must ours run -b "$B" "$CT"
+	is root "$(as /b)"
+	rmdir "$open"
+	no_engine
+}
+
+@test "binds: a link that root inside left in a volume leads to no other volume" {
+	engine
+	mkdir -p "$D/volumes/alice/_data" "$D/volumes/v/_data/real"
+	ln -s ../../alice/_data "$D/volumes/v/_data/sub"
+	ln -s real "$D/volumes/v/_data/own"
+	bind "$D/volumes/v/_data/sub" /sub rbind
+	bind "$D/volumes/v/_data/own" /own rbind
+	shell 'touch /sub/x 2>/dev/null && echo wrote; touch /own/x'
+	must ours run -b "$B" "$CT"
+	is "" "$output"
+	is nobody "$(as /sub)"
+	is root "$(as /own)"
+	no_engine
+}
+
+@test "binds: the stage isn't seen from inside, not even through /" {
+	bind / /host rbind ro
+	bind /run/userns-runtime /ur rbind
+	mkdir -p /run/userns-runtime
+	chmod 0711 /run/userns-runtime
+	shell 'find /host/run/userns-runtime/mnt /ur/mnt -mindepth 1 ! -name rootfs 2>/dev/null; grep -c " /host/run/userns-runtime/mnt" /proc/mounts'
+	try ours run -b "$B" "$CT" # the first makes the directories
+	try ours run -b "$B" "$CT"
+	is 0 "$output"
+}
+
 @test "binds: a volume that others can walk to isn't shifted, so no setuid program of root's is left there" {
 	requires unprivileged-users
 	local open
@@ -163,15 +229,23 @@ not chown' "$output"
 @test "binds: read-only stays so, also for root inside with CAP_SYS_ADMIN" {
 	local options
 	mkdir -m 0777 "$W/host"
-	for options in "rbind ro" "bind ro" "ro rbind" "rbind rro"; do
+	for options in "rbind ro" "bind ro" "ro rbind" "rbind rro" "rbind rro rw" "rbind rw ro" "rbind ro rrw"; do
 		# shellcheck disable=SC2086 # words
 		bind "$W/host" /ro $options
 		caps CAP_SYS_ADMIN CAP_DAC_OVERRIDE
 		shell 'mount -o remount,rw,bind /ro 2>/dev/null && echo remounted; mount -o remount,bind /ro 2>/dev/null; touch /ro/x 2>/dev/null && echo wrote; true'
-		must ours run -b "$B" "$CT"
+		try ours run -b "$B" "$CT"
 		is "" "$output" "with $options"
+		# runc won't take away what is locked, so two that contradict each other may fail.
+		[[ $options == *rw* ]] || is 0 "$status" "with $options"
 		update_config 'del(.mounts[] | select(.destination == "/ro"))'
 	done
+	# Nor are other flags taken away.
+	bind "$W/host" /flags rbind nosuid nodev noexec
+	shell 'mount -o remount,bind,suid,dev,exec /flags 2>/dev/null && echo remounted; grep -c " /flags [^ ]* [^ ]*nosuid,nodev,noexec" /proc/mounts'
+	must ours run -b "$B" "$CT"
+	is 1 "$output"
+	update_config 'del(.mounts[] | select(.destination == "/flags"))'
 	# One that is both is what comes last, as runc has it.
 	bind "$W/host" /rw rbind ro rw
 	shell 'test -w /rw && echo writable'

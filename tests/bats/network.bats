@@ -89,6 +89,11 @@ own() {
 	namespace network "/proc/$$/ns/net"
 	same run -b "$B" "$CT"
 	is "$before" "$(cat /proc/sys/net/ipv4/{ip_unprivileged_port_start,ping_group_range})"
+	# Also for a caller who is in another one.
+	namespace network "/proc/1/ns/net"
+	try unshare --net -- "${ours_cmd[@]}" run -b "$B" "$CT"
+	is 0 "$status"
+	is "$before" "$(cat /proc/sys/net/ipv4/{ip_unprivileged_port_start,ping_group_range})"
 	update_config '.linux.sysctl = {"net.ipv4.ip_forward": "1"}'
 	same run -b "$B" "$CT"
 	is 1 "$status"
