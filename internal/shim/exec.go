@@ -74,7 +74,10 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	}
 	process := specpatch.ProcessFlags{DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
 	if c.inv.Flags.Process != "" {
-		d.Changes, err = c.patchProcess(process)
+		d.Changes, err = c.patchProcess(process, record)
+		return record, flags, err
+	}
+	if err := c.checkExecUser(process, record); err != nil {
 		return record, flags, err
 	}
 	// runc takes the process from the bundle as it is on disk now, and its
@@ -92,7 +95,7 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 
 // patchProcess replaces the file of --process by a copy in memory that obeys
 // the flags. It is read once, and runc gets what was judged.
-func (c *call) patchProcess(flags specpatch.ProcessFlags) ([]specpatch.Change, error) {
+func (c *call) patchProcess(flags specpatch.ProcessFlags, record lease.Record) ([]specpatch.Change, error) {
 	path := c.inv.Flags.Process
 	raw, err := readProcess(path)
 	if err != nil {
@@ -101,6 +104,9 @@ func (c *call) patchProcess(flags specpatch.ProcessFlags) ([]specpatch.Change, e
 	var process specs.Process
 	if err := json.Unmarshal(raw, &process); err != nil {
 		return nil, fmt.Errorf("--process: %s: it isn't the process of an OCI runtime specification: %w", path, err)
+	}
+	if err := specpatch.CheckUser("--process: user", process.User, planOf(flags, record)); err != nil {
+		return nil, err
 	}
 	changes := specpatch.ApplyProcess(&process, flags)
 	patched, err := oci.EditProcess(raw, edits(changes), &process)
@@ -119,6 +125,38 @@ func (c *call) patchProcess(flags specpatch.ProcessFlags) ([]specpatch.Change, e
 	}
 	c.inv.Flags.Process = "/proc/self/fd/" + strconv.Itoa(fd)
 	return changes, nil
+}
+
+// planOf is what was decided about the container that matters to one more process.
+func planOf(flags specpatch.ProcessFlags, record lease.Record) specpatch.Plan {
+	return specpatch.Plan{UIDs: record.UIDs, GIDs: record.GIDs, DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
+}
+
+// checkExecUser refuses --user and --additional-gids with IDs that the container hasn't
+// got. What isn't a number is runc's to refuse. Those that aren't given are the bundle's,
+// and were judged when it was created.
+func (c *call) checkExecUser(flags specpatch.ProcessFlags, record lease.Record) error {
+	plan := planOf(flags, record)
+	root := func(m idmap.Map) uint32 {
+		if set := m.Inner(); !set.Empty() {
+			return set.Ranges()[0].Start // one that there is
+		}
+		return 0
+	}
+	user := specs.User{UID: root(plan.UIDs), GID: root(plan.GIDs)}
+	uid, gid, hasGID := strings.Cut(c.inv.Flags.User, ":")
+	if id, err := idmap.ParseID(uid); err == nil {
+		user.UID = id
+	}
+	if id, err := idmap.ParseID(gid); hasGID && err == nil {
+		user.GID = id
+	}
+	for _, id := range c.inv.Flags.AdditionalGIDs {
+		if id >= 0 && id < int64(idmap.Invalid) {
+			user.AdditionalGids = append(user.AdditionalGids, uint32(id))
+		}
+	}
+	return specpatch.CheckUser("--user", user, plan)
 }
 
 func readProcess(path string) ([]byte, error) {

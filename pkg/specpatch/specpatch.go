@@ -223,24 +223,28 @@ func checkMountOwners(spec *specs.Spec, plan Plan) error {
 	return found.join()
 }
 
-// checkUser refuses IDs that don't exist in the namespace: the kernel would
-// only say EINVAL.
 func checkUser(spec *specs.Spec, plan Plan) error {
 	if spec.Process == nil {
 		return nil
 	}
+	return CheckUser("process.user", spec.Process.User, plan)
+}
+
+// CheckUser refuses IDs of a process, init's or one to be exec'd, that don't exist in the
+// namespace: the kernel would only say EINVAL. field is where they stand. The error
+// wraps [ErrRefused] for each.
+func CheckUser(field string, user specs.User, plan Plan) error {
 	var found findings
-	user := spec.Process.User
 	if _, ok := plan.UIDs.ToOuter(user.UID); !ok {
-		found.unmapped("process.user.uid", user.UID, plan.UIDs)
+		found.unmapped(field+".uid", user.UID, plan.UIDs)
 	}
 	if _, ok := plan.GIDs.ToOuter(user.GID); !ok {
-		found.unmapped("process.user.gid", user.GID, plan.GIDs)
+		found.unmapped(field+".gid", user.GID, plan.GIDs)
 	}
 	if !plan.DenySetgroups {
 		for i, gid := range user.AdditionalGids {
 			if _, ok := plan.GIDs.ToOuter(gid); !ok {
-				found.unmapped("process.user.additionalGids["+strconv.Itoa(i)+"]", gid, plan.GIDs)
+				found.unmapped(field+".additionalGids["+strconv.Itoa(i)+"]", gid, plan.GIDs)
 			}
 		}
 	}
