@@ -166,7 +166,10 @@ func TestApplyRefusesWhatIsTheHosts(t *testing.T) {
 		"the six of every container":  {mode(device("/dev/null", "c", 1, 3)), ""},
 		"another under such a name":   {mode(device("/dev/null", "c", 8, 0)), "/dev/null"},
 		"a block device of that kind": {mode(device("/dev/null", "b", 1, 3)), "/dev/null"},
-		"--device":                    {mode(device("/dev/fuse", "c", 10, 229)), "/dev/fuse"},
+		"an overlay as a volume": {mode(func(spec *specs.Spec) {
+			spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/o", Type: "overlay", Source: "overlay", Options: []string{"lowerdir=/a:/b"}})
+		}), "/o: an overlay"},
+		"--device": {mode(device("/dev/fuse", "c", 10, 229)), "/dev/fuse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := Apply(tc.spec, enginePlan)

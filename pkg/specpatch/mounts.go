@@ -44,6 +44,10 @@ func checkFilesystems(spec *specs.Spec, _ Plan) error {
 		if IsBind(m) {
 			continue
 		}
+		if m.Type == "overlay" {
+			found.refuse("mounts[%d]: %s: an overlay, whose layers are the host's root's: this build doesn't make it for a container (Podman's -v DIR:DIR:O, --mount type=image): bind a directory instead",
+				i, m.Destination)
+		}
 		for _, it := range []struct {
 			filesystem string
 			kind       specs.LinuxNamespaceType
