@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrNotNamespace says that a file is no namespace.
+var ErrNotNamespace = errors.New("not a namespace")
+
 // ErrNotUserNS says that a file isn't open on a user namespace.
 var ErrNotUserNS = errors.New("not a user namespace")
 
@@ -44,7 +47,7 @@ func DropGroups() error {
 
 // OpenNamespace opens the namespace (nsfs) that path leads to, by a bind mount or
 // a link in /proc. Anything else is looked at without being opened, which for a
-// device or a FIFO would do something, and is [ErrNotUserNS].
+// device or a FIFO would do something, and is [ErrNotNamespace].
 func OpenNamespace(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -57,7 +60,7 @@ func OpenNamespace(path string) (*os.File, error) {
 		return nil, &os.PathError{Op: "fstatfs", Path: path, Err: err}
 	}
 	if uint32(st.Type) != unix.NSFS_MAGIC {
-		return nil, &os.PathError{Op: "open", Path: path, Err: ErrNotUserNS}
+		return nil, &os.PathError{Op: "open", Path: path, Err: ErrNotNamespace}
 	}
 	opened, err := unix.Open(FDPath(f), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestOpenNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{fifo, "/dev/null", "/proc/self/status", "/"} {
-		if f, err := OpenNamespace(path); !errors.Is(err, ErrNotUserNS) {
+		if f, err := OpenNamespace(path); !errors.Is(err, ErrNotNamespace) {
 			t.Errorf("%s: got %v %v", path, f, err)
 		}
 	}

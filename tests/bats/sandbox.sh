@@ -8,6 +8,7 @@
 #   /run      empty, as after a boot
 #   /var/log  empty
 #   /proc     of the new PID namespace; all processes in it end with this one
+#   /sys      of the new network namespace, where UR_NET says that there is one
 #
 # Mounts are shared, as systemd has them on most hosts, so a mount that isn't
 # kept private shows up in the mount table that the tests look at.
@@ -22,6 +23,19 @@ mount -t overlay -o lowerdir=/etc,upperdir=/run/sandbox/upper,workdir=/run/sandb
 mount -t tmpfs -o mode=0755 tmpfs /var/log
 mount -t proc proc /proc
 rm -rf /etc/usernamespaces /etc/usernamespaces.d /etc/userns-runtime
+if [[ -n ${UR_NET:-} ]]; then
+	ip link set lo up
+	# A sysfs shows the interfaces of the namespace it was mounted in. The cgroups
+	# below are taken along; were the copy shared, they would go with the first.
+	mkdir /run/sandbox/cgroup
+	mount --rbind /sys/fs/cgroup /run/sandbox/cgroup
+	mount --make-rprivate /run/sandbox/cgroup
+	umount --recursive --lazy /sys
+	mount -t sysfs sysfs /sys
+	mount --rbind /run/sandbox/cgroup /sys/fs/cgroup
+	umount --recursive --lazy /run/sandbox/cgroup
+	mount --make-rshared /sys
+fi
 umask 022
 
 # Containers are known by it in the host's cgroups, where others may run some.
@@ -33,10 +47,11 @@ unset XDG_RUNTIME_DIR NOTIFY_SOCKET LISTEN_FDS LISTEN_PID
 status=0
 "$@" || status=$?
 
-# A namespace ends with its processes, a cgroup doesn't.
+# A namespace ends with its processes, a cgroup doesn't; nor do those that an
+# engine made below it.
 if (($$ == 1)); then
 	kill -KILL -1 2>/dev/null || true # where none is left, it says so
 fi
 sleep 0.1
-find /sys/fs/cgroup -depth -type d -name "*$UR_TAG*" -exec rmdir {} + 2>/dev/null || true
+find /sys/fs/cgroup -depth -type d -path "*$UR_TAG*" -exec rmdir {} + 2>/dev/null || true
 exit "$status"

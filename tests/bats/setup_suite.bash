@@ -5,8 +5,16 @@
 # a test can do its worst and the machine is as it was, even after SIGKILL, each
 # file of tests runs in a sandbox (sandbox.sh). bats starts a file by the command
 # bats-exec-file, which this function stands before.
+#
+# Tests of engines, which load engines.bash, have a network of their own too.
 bats-exec-file() {
-	unshare --mount --pid --fork --kill-child --propagation slave -- \
+	local arg net=()
+	for arg; do
+		if [[ $arg == *.bats ]] && grep -q '^load engines$' "$arg"; then
+			net=(--net)
+		fi
+	done
+	UR_NET=${net[*]} unshare --mount --pid "${net[@]}" --fork --kill-child --propagation slave -- \
 		"$UR_BATS_DIR/sandbox.sh" "$BATS_LIBEXEC/bats-exec-file" "$@"
 }
 
@@ -44,6 +52,18 @@ setup_suite() {
 	make_template
 	mkdir "$UR_HELPERS"
 	(cd "$TREE" && CGO_ENABLED=0 go build -o "$UR_HELPERS/" ./tests/cmd/...)
+	make_images
+}
+
+# make_images: those of the engines, which are kept for other days, so that no
+# test spends its time on it. Where one can't be had, its tests say so.
+make_images() {
+	(
+		# shellcheck source=tests/bats/engines.bash
+		source "$UR_BATS_DIR/engines.bash"
+		engine_image busybox
+		engine_image debian
+	) >/dev/null || true
 }
 
 make_template() {
