@@ -504,3 +504,49 @@ func TestUpperDir(t *testing.T) {
 		return nil
 	})
 }
+
+// A layer that holds only the content of files, which those above it name.
+func TestPrepareOverlayData(t *testing.T) {
+	ns := newUserNS(t)
+	for _, byString := range []bool{false, true} {
+		e, target := newEngine(t, 3), t.TempDir()
+		// file2, of layer 2, is content for a file of layer 0 that has none itself.
+		named := filepath.Join(e.dir, "0/diff/named")
+		if err := errors.Join(
+			os.WriteFile(named, nil, 0o644), os.Truncate(named, int64(len(filepath.Join(e.dir, "2/diff/file2")))), os.Chown(named, 4, 4),
+			unix.Setxattr(named, "trusted.overlay.metacopy", nil, 0), unix.Setxattr(named, "trusted.overlay.redirect", []byte("/file2"), 0),
+		); err != nil {
+			t.Fatal(err)
+		}
+		inPrivateMounts(t, func() error {
+			options := "lowerdir=0/diff:1/diff::2/diff,upperdir=top/diff,workdir=top/work,metacopy=on,redirect_dir=on"
+			if err := e.mount(e.dir, options); err != nil {
+				return err
+			}
+			want, err := os.ReadFile(filepath.Join(e.merged, "named"))
+			if err != nil || len(want) == 0 {
+				return fmt.Errorf("the engine's overlay has %q: %w", want, err)
+			}
+			request, err := e.request(t, ns, target)
+			if err != nil {
+				return err
+			}
+			request.StringLayers = byString
+			if _, err := Prepare(request); err != nil {
+				return err
+			}
+			got, err := os.ReadFile(filepath.Join(target, "named"))
+			if err != nil || string(got) != string(want) {
+				t.Errorf("by string %v: got %q %v, expected %q", byString, got, err, want)
+			}
+			var st unix.Stat_t
+			if err := unix.Lstat(filepath.Join(target, "named"), &st); err != nil || st.Uid != 3000004 {
+				t.Errorf("by string %v: owner %d %v", byString, st.Uid, err)
+			}
+			if _, err := os.Lstat(filepath.Join(target, "file2")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("by string %v: the layer of data can be seen: %v", byString, err)
+			}
+			return nil
+		})
+	}
+}
