@@ -102,7 +102,11 @@ func newRow(what, against string, reach float64, unit string, ours, theirs []flo
 	}
 }
 
+// verdict is empty for a row that nobody has set a reach for.
 func (r row) verdict() string {
+	if r.Reach == 0 {
+		return ""
+	}
 	if r.Ratio > r.Reach {
 		return "MISSED"
 	}
@@ -113,8 +117,12 @@ func table(w io.Writer, rows []row) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "what\tagainst\tratio\treach\t\tours\ttheirs\trounds")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%.3f ±%.3f\t<= %.2f\t%s\t%.2f ±%.2f %s\t%.2f ±%.2f %s\t%d\n",
-			r.What, r.Against, r.Ratio, r.RatioMAD, r.Reach, r.verdict(), r.Ours, r.OursMAD, r.Unit, r.Theirs, r.TheirsMAD, r.Unit, r.Rounds)
+		reach := ""
+		if r.Reach > 0 {
+			reach = fmt.Sprintf("<= %.2f", r.Reach)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%.3f ±%.3f\t%s\t%s\t%.2f ±%.2f %s\t%.2f ±%.2f %s\t%d\n",
+			r.What, r.Against, r.Ratio, r.RatioMAD, reach, r.verdict(), r.Ours, r.OursMAD, r.Unit, r.Theirs, r.TheirsMAD, r.Unit, r.Rounds)
 	}
 	return t.Flush()
 }
