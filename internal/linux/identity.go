@@ -41,8 +41,8 @@ func AsFileOwner(uid, gid uint32, do func() error) (err error) {
 	return do()
 }
 
-// fileOwner sets the filesystem IDs, the group first since changing the user may take the right to, and
-// then the capabilities.
+// fileOwner sets the filesystem IDs, the group first since changing the user may
+// take the right to, and then the capabilities.
 func fileOwner(uid, gid uint32, caps *[2]unix.CapUserData) error {
 	for _, id := range []struct {
 		call string

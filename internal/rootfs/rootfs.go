@@ -67,10 +67,11 @@ type Request struct {
 // a source that is a directory come along, unshifted: nobody has said that root
 // inside may be root there.
 //
-// Refused are a source that isn't a directory; and, where owners are shifted, a
-// directory that lies elsewhere ([ErrOutside]), one, or an overlay's upper layer, that others can reach
-// ([ErrExposed]), an overlay whose layers can't be found ([ErrLayers]), and what
-// lies on a filesystem that can't be idmapped ([ErrNoIDMap]).
+// Refused are a source that isn't a directory; and, where owners are shifted, one
+// that lies elsewhere ([ErrOutside]), one that others can reach, of an overlay its
+// upper layer ([ErrExposed]), an overlay whose layers can't be found
+// ([ErrLayers]), and what lies on a filesystem that can't be idmapped
+// ([ErrNoIDMap]).
 // On error nothing is mounted on the target. It must be called on a locked
 // thread, and loses the parent-death signal of that.
 func Prepare(r Request) (Method, error) {

@@ -124,7 +124,8 @@ func (j *bindJudge) hasRoot() bool {
 }
 
 // ownersAccount is the owner's account on this host, nil if there is none. Root's
-// is nobody's: its files are the host's.
+// is nobody's, since its files are the host's; so is that of the overflow IDs,
+// which files of many have (see the book: they are never granted).
 func (j *bindJudge) ownersAccount() *user.User {
 	if j.looked || !j.c.subject.engine() {
 		return j.account
@@ -138,11 +139,13 @@ func (j *bindJudge) ownersAccount() *user.User {
 		}
 		account, err = user.LookupUid(int(id))
 	}
-	if err == nil && account.Uid > 0 && account.Gid > 0 {
+	if err == nil && mayBeRoot(account.Uid) && mayBeRoot(account.Gid) {
 		j.account = &account
 	}
 	return j.account
 }
+
+func mayBeRoot(id int) bool { return id > 0 && id != 65534 && id != 65535 && id < int(idmap.Invalid) }
 
 // stageBinds mounts them all where the low-level runtime will find them.
 func (p *plan) stageBinds(c *call, userns *os.File) error {

@@ -225,3 +225,11 @@ func TestOpenInit(t *testing.T) {
 		}
 	}
 }
+
+func TestMayBeRoot(t *testing.T) {
+	for id, want := range map[int]bool{0: false, 1: true, 1000: true, 65534: false, 65535: false, 4294967295: false, 4294967294: true, -1: false} {
+		if got := mayBeRoot(id); got != want {
+			t.Errorf("%d: got %v", id, got)
+		}
+	}
+}
