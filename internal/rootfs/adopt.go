@@ -172,10 +172,12 @@ func (a *adopter) stale(path string) bool {
 	if len(name(path)) > unix.NAME_MAX {
 		return false
 	}
+	// Once more in the end: the container may have put another one there meanwhile.
 	there, thereErr := birth(a.upper, path)
 	seen, seenErr := birth(a.root, path)
-	// It may be gone meanwhile, or hidden by a mount.
-	return thereErr == nil && seenErr == nil && there != seen
+	still, stillErr := birth(a.upper, path)
+	// It may be gone, or hidden by a mount.
+	return thereErr == nil && seenErr == nil && stillErr == nil && there == still && there != seen
 }
 
 func birth(dir *os.File, path string) (unix.StatxTimestamp, error) {
