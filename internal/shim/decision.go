@@ -19,6 +19,7 @@ type decision struct {
 	Decision string `json:"decision"` // "granted", "refused"
 	Verb     string `json:"verb"`
 	Error    string `json:"error,omitempty"`
+	Note     string `json:"note,omitempty"`
 
 	Subject  string  `json:"subject"`
 	UID      uint32  `json:"uid"`

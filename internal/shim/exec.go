@@ -35,11 +35,13 @@ func (c *call) exec(low string) error {
 	if err == nil {
 		record, flags, err = c.prepareExec(low, d)
 	}
+	if err == nil && record.Method == string(rootfs.Overlay) {
+		if err := c.adopt(record.Rootfs); err != nil {
+			d.Note = "not all of what the engine wrote is seen inside: " + err.Error()
+		}
+	}
 	if err := c.audited(d, err); err != nil {
 		return execFailed(err)
-	}
-	if record.Method == string(rootfs.Overlay) {
-		c.adopt(record.Rootfs)
 	}
 	if err := c.giveStdio(record.UIDs, record.GIDs); err != nil {
 		return execFailed(err)

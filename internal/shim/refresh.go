@@ -4,12 +4,15 @@ package shim
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
@@ -40,25 +43,28 @@ func (c *call) refresh() {
 // adopt does more: the container's overlay takes up directories that the engine
 // has made or copied up, though they are in use; and the engine's overlay, at
 // the path engines on the host, forgets names too.
-func (c *call) adopt(engines string) {
+//
+// The error is for the audit line: the exec goes on.
+func (c *call) adopt(engines string) error {
 	root := c.overlayRoot()
 	if root == nil {
-		return
+		return nil
 	}
 	defer root.Close()
 	merged, err := rootfs.Open(engines)
 	if err != nil {
-		return
+		return err
 	}
 	defer merged.Close()
 	mounts, err := rootfs.Mounts()
 	if err != nil {
-		return
+		return err
 	}
-	if upper := rootfs.UpperDir(merged, mounts); upper != "" {
-		_ = rootfs.Adopt(root, upper)
-		_ = linux.DropDentries(merged)
+	upper := rootfs.UpperDir(merged, mounts)
+	if upper == "" {
+		return nil
 	}
+	return errors.Join(rootfs.Adopt(root, upper), linux.DropDentries(merged))
 }
 
 // overlayRoot opens / of the container's mount namespace, nil if there is none
@@ -93,12 +99,32 @@ func (c *call) overlayRoot() *os.File {
 	if err != nil {
 		return nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil || uint32(st.Type) != unix.OVERLAYFS_SUPER_MAGIC {
-		root.Close() // there could be any filesystem by now
+	if !isHosts(root, linux.FDPath(proc)+"/mountinfo") {
+		root.Close()
 		return nil
 	}
 	return root
+}
+
+// isHosts says whether root is on an overlay that the host's root has mounted. By
+// now there could be any filesystem: one of the container's own, with a server of
+// the container's below it (FUSE), would let us wait for ever. In a user namespace
+// the kernel mounts an overlay only with the option userxattr.
+func isHosts(root *os.File, mountinfoPath string) bool {
+	id, err := linux.MountID(root)
+	if err != nil {
+		return false
+	}
+	f, err := os.Open(mountinfoPath)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	mounts, err := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
+	if err != nil || len(mounts) != 1 || mounts[0].FSType != "overlay" {
+		return false
+	}
+	return !slices.Contains(strings.Split(mounts[0].VFSOptions, ","), "userxattr")
 }
 
 // forgetEngines makes an engine's overlay forget names, as it begins to be used
