@@ -74,13 +74,7 @@ func Adopt(root *os.File, upper string) error {
 	}
 	defer moved.Close()
 	a := adopter{upper: dir, moved: moved, root: root, until: time.Now().Add(mostTime), times: map[string][]unix.Timespec{}}
-	if err := a.finish(); err != nil {
-		return err
-	}
-	if err := linux.DropDentries(root); err != nil {
-		return err
-	}
-	errs := []error{a.walk()}
+	errs := []error{a.finish(), linux.DropDentries(root), a.walk()}
 	if len(a.times) > 0 {
 		errs = append(errs, a.setTimes(), linux.DropDentries(root))
 	}
@@ -88,18 +82,19 @@ func Adopt(root *os.File, upper string) error {
 }
 
 // finishMoved moves what a killed call has left aside to where it belongs; to be
-// called while no container has the layer.
-func finishMoved(upper *os.File) error {
+// called while no container has the layer. What fails is no reason not to start:
+// nothing is lost, and the next exec says what is left.
+func finishMoved(upper *os.File) {
 	if _, err := os.Lstat(filepath.Join(filepath.Dir(upper.Name()), WorkDir, movedDir)); err != nil {
-		return nil
+		return
 	}
 	moved, err := openMoved(upper.Name())
 	if err != nil {
-		return err
+		return
 	}
 	defer moved.Close()
 	a := adopter{upper: upper, moved: moved, times: map[string][]unix.Timespec{}}
-	return errors.Join(a.finish(), a.setTimes())
+	_ = errors.Join(a.finish(), a.setTimes())
 }
 
 // openMoved makes the directory for copies that are set aside, and locks it: one

@@ -200,7 +200,8 @@ func (o *overlay) makeWork() error {
 			return err
 		}
 	}
-	return finishMoved(upper)
+	finishMoved(upper)
+	return nil
 }
 
 // shift clones what holds the layers, as few mounts as there can be, shifts the

@@ -376,7 +376,14 @@ new' "$output"
 	is engine "$(cat "$E"/top/userns-runtime-work/lost/*/app/both)"
 	audited '.note | test("the engine.s is kept there")'
 	is "" "$(ls "$aside")"
+	# What a start finds so keeps it from nothing.
+	mkdir "$aside/$(printf srv | base64 -w0 | tr -d =)"
+	echo engine >"$aside/$(printf srv | base64 -w0 | tr -d =)/app"
 	down ours
+	process cat /srv/app/both
+	must ours run -b "$B" "$CT"
+	is own "$output"
+	is engine "$(cat "$E"/top/userns-runtime-work/lost/*/app 2>/dev/null)"
 	unmount
 }
 
