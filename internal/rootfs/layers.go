@@ -26,10 +26,8 @@ type layers struct {
 }
 
 func (l *layers) close() {
-	for _, f := range append(append([]*os.File{l.upper}, l.lower...), l.data...) {
-		if f != nil {
-			f.Close()
-		}
+	for _, f := range l.all() {
+		f.Close()
 	}
 }
 

@@ -278,13 +278,9 @@ func (p *plan) patchError(err error) error {
 
 // request is the root filesystem to prepare, but for the user namespace.
 func (p *plan) request(c *call, source *os.File, mounts []*mountinfo.Info) (rootfs.Request, error) {
-	uids, err := p.uids.Into(c.subject.ownUIDs)
+	uids, gids, err := p.localMaps(c)
 	if err != nil {
-		return rootfs.Request{}, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
-	}
-	gids, err := p.gids.Into(c.subject.ownGIDs)
-	if err != nil {
-		return rootfs.Request{}, fmt.Errorf("GIDs: %w: this user namespace doesn't hold the whole range", err)
+		return rootfs.Request{}, err
 	}
 	r := rootfs.Request{
 		Source: source, Mounts: mounts,
@@ -317,15 +313,22 @@ func (p *plan) namespace(c *call) (*os.File, error) {
 	if p.wanted.userns != nil {
 		return p.wanted.userns, nil
 	}
-	local := delegate.Namespace{DenySetgroups: p.verdict.Flags.DenySetgroups}
-	var err error
-	if local.UIDs, err = p.uids.Into(c.subject.ownUIDs); err != nil {
-		return nil, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
+	uids, gids, err := p.localMaps(c)
+	if err != nil {
+		return nil, err
 	}
-	if local.GIDs, err = p.gids.Into(c.subject.ownGIDs); err != nil {
-		return nil, fmt.Errorf("GIDs: %w: this user namespace doesn't hold the whole range", err)
+	return delegate.Create(delegate.Namespace{UIDs: uids, GIDs: gids, DenySetgroups: p.verdict.Flags.DenySetgroups})
+}
+
+// localMaps is the container's maps, counted in the caller's user namespace.
+func (p *plan) localMaps(c *call) (uids, gids idmap.Map, err error) {
+	if uids, err = p.uids.Into(c.subject.ownUIDs); err != nil {
+		return nil, nil, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
 	}
-	return delegate.Create(local)
+	if gids, err = p.gids.Into(c.subject.ownGIDs); err != nil {
+		return nil, nil, fmt.Errorf("GIDs: %w: this user namespace doesn't hold the whole range", err)
+	}
+	return uids, gids, nil
 }
 
 // edits is the changes as the bytes of config.json take them.
