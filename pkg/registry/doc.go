@@ -7,7 +7,8 @@
 // A book is read whole or refused whole: one bad line in any of its files, or
 // a file that somebody else than root could have written, refuses all of it.
 //
-// It holds no state and writes nothing. It doesn't know who is asking (the
-// caller names the [Holder]), which ranges are in use by live containers
-// (internal/lease), or how a flag is enforced.
+// It holds no state, and writes one file on demand: [Edit] changes the book's own,
+// and nothing else here writes. It doesn't know who is asking (the caller names the
+// [Holder]), which ranges are in use by live containers (internal/lease), or how a
+// flag is enforced.
 package registry
