@@ -4,7 +4,9 @@ package linux
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -34,6 +36,22 @@ func SetParentDeathSignal(signal syscall.Signal) error {
 		return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)", err)
 	}
 	return nil
+}
+
+// StartTime is when the process began whose directory in /proc is proc, in ticks
+// since the boot (proc(5), field 22 of /proc/PID/stat). Together with its number it
+// names a process for as long as the host is up. A process that is gone is an error
+// wrapping fs.ErrNotExist or ESRCH.
+func StartTime(proc string) (string, error) {
+	stat, err := os.ReadFile(proc + "/stat")
+	if err != nil {
+		return "", err
+	}
+	start := startTime(string(stat))
+	if start == "" {
+		return "", fmt.Errorf("%s/stat: it has no time of start", proc)
+	}
+	return start, nil
 }
 
 // DropGroups takes all supplementary groups from the calling thread, which must
@@ -110,4 +128,14 @@ func MemFile(name string, data []byte) (*os.File, error) {
 		return nil, errors.Join(&os.PathError{Op: "fcntl(F_ADD_SEALS)", Path: name, Err: err}, f.Close())
 	}
 	return f, nil
+}
+
+// startTime is when a process began, of its line in /proc/PID/stat; "" if it has none.
+// The second field, in parentheses, may have anything in it.
+func startTime(stat string) string {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19]
 }

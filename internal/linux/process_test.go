@@ -5,8 +5,11 @@ package linux
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -110,5 +113,26 @@ func TestUserNSOwner(t *testing.T) {
 			t.Errorf("%s: got %v", path, err)
 		}
 		f.Close()
+	}
+}
+
+func TestStartTime(t *testing.T) {
+	start, err := StartTime("/proc/self")
+	if err != nil || start == "" || strings.Trim(start, "0123456789") != "" {
+		t.Errorf("ours: got %q %v", start, err)
+	}
+	if again, err := StartTime("/proc/" + strconv.Itoa(os.Getpid())); err != nil || again != start {
+		t.Errorf("ours again: got %q %v, expected %q", again, err, start)
+	}
+	if start, err := StartTime("/proc/4194305"); !errors.Is(err, fs.ErrNotExist) { // above PID_MAX_LIMIT
+		t.Errorf("nobody's: got %q %v", start, err)
+	}
+	for stat, want := range map[string]string{
+		"1 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20": "19",
+		"1 (a) b) S 1": "", "": "",
+	} {
+		if got := startTime(stat); got != want {
+			t.Errorf("%q: got %q, expected %q", stat, got, want)
+		}
 	}
 }

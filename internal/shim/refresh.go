@@ -157,23 +157,11 @@ func openInit(path string) *os.File {
 	if err != nil {
 		return nil
 	}
-	stat, err := os.ReadFile(linux.FDPath(proc) + "/stat")
-	if err != nil || startTime(string(stat)) != start {
+	if began, err := linux.StartTime(linux.FDPath(proc)); err != nil || began != start {
 		proc.Close()
 		return nil
 	}
 	return proc
-}
-
-// startTime is when a process began, in ticks since the boot, of its line in
-// /proc/PID/stat (proc(5), field 22); "" if it has none. The second field, in parentheses, may
-// have anything in it.
-func startTime(stat string) string {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return ""
-	}
-	return fields[19]
 }
 
 // readInit is the process that runc's state of a container names as its first,
