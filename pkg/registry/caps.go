@@ -50,15 +50,15 @@ func unknownCap(name string) error {
 	if !strings.HasPrefix(full, "CAP_") {
 		full = "CAP_" + full
 	}
-	if near, ok := nearest(full, capabilities[:]); ok {
+	if near, ok := Nearest(full, capabilities[:]); ok {
 		return fmt.Errorf("capability %q: unknown: did you mean %s?", name, near)
 	}
 	return fmt.Errorf("capability %q: unknown: expected a name of capabilities(7), such as CAP_NET_RAW", name)
 }
 
-// nearest is the known word that text was probably meant to be: the one that
+// Nearest is the known word that text was probably meant to be: the one that
 // the fewest edits make of it, if they are at most one for three bytes.
-func nearest(text string, known []string) (near string, ok bool) {
+func Nearest(text string, known []string) (near string, ok bool) {
 	best := len(text)/3 + 1
 	for _, word := range known {
 		if d := distance(text, word); d < best {

@@ -185,7 +185,7 @@ func unknownFlag(word, name string) error {
 	for i, known := range flags {
 		names[i] = known.name
 	}
-	if near, ok := nearest(strings.ToLower(strings.Trim(name, " \t")), names); ok {
+	if near, ok := Nearest(strings.ToLower(strings.Trim(name, " \t")), names); ok {
 		return fmt.Errorf("flag %q: unknown: did you mean %s?", word, near)
 	}
 	return fmt.Errorf("flag %q: unknown: expected one of %s", word, strings.Join(names, ", "))

@@ -51,6 +51,10 @@ var roomy = [...]idmap.Range{
 	{Start: 0x70000000, Count: 0x7ffe0000 - 0x70000000},
 }
 
+// Roomy is the ranges in which a new line is to be looked for first, best first:
+// what no known allocator takes unasked, but kubelet (see [Allocators]).
+func Roomy() []idmap.Range { return slices.Clone(roomy[:]) }
+
 // Grant finds the holder's lines. It doesn't judge them: see [Grant.Permits].
 // The error wraps [ErrNoGrant], and gives the command that adds a line whose
 // IDs neither the book nor host uses.
@@ -136,10 +140,7 @@ func (g *Grant) First() (uids, gids idmap.Map, err error) {
 	line := g.lines[0]
 	size := line.Flags.ContainerSize()
 	if line.Range.Count < size {
-		mended := line
-		mended.Flags.Size = line.Range.Count
-		return nil, nil, fmt.Errorf("grant: %s: has %d IDs, fewer than the %d of one container: "+
-			"lengthen it, or make its containers smaller: write %q", line.Where(), line.Range.Count, size, mended)
+		return nil, nil, g.tooShort(line, 0)
 	}
 	m := idmap.Map{{Inner: 0, Outer: line.Range.Start, Count: size}}
 	return m, slices.Clone(m), nil
