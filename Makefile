@@ -28,6 +28,7 @@ MODULE := github.com/userns-runtime/userns-runtime
 # owner, and would make two builds of one commit differ.
 GOBUILD := go build -trimpath -buildvcs=false
 LDFLAGS := -s -w -X $(MODULE)/internal/shim.Version=$(VERSION)
+CTL_LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Outside of the tree, so that `git clean` doesn't cost three minutes.
 GOLANGCI_VERSION := v2.15.0
@@ -42,11 +43,14 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # Go knows what is up to date, and does nothing then.
-.PHONY: build build-userns-runtime build-runc
-build: build-userns-runtime build-runc ## Build bin/userns-runtime and bin/runc
+.PHONY: build build-userns-runtime build-usernsctl build-runc
+build: build-userns-runtime build-usernsctl build-runc ## Build the programs, and bin/runc
 
 build-userns-runtime:
 	CGO_ENABLED=0 $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/userns-runtime ./cmd/userns-runtime
+
+build-usernsctl:
+	CGO_ENABLED=0 $(GOBUILD) -ldflags '$(CTL_LDFLAGS)' -o bin/usernsctl ./cmd/usernsctl
 
 build-runc:
 	@pkg-config --exists libseccomp || { echo 'build: bin/runc needs libseccomp-dev, pkg-config and gcc: run `make deps` as root' >&2; exit 1; }
@@ -76,6 +80,11 @@ race: build ## Go tests under the race detector
 bats: build ## The built programs with real containers (root)
 	@tests/run bats
 
+# With a longer timeout than a test has otherwise: setup_suite.bash.
+.PHONY: soak
+soak: build ## 1,000 kills at every step of starts and ends; UR_SEED=N repeats one (root)
+	UR_KILLS=$${UR_KILLS:-1000} BATS_TEST_TIMEOUT=$${BATS_TEST_TIMEOUT:-1500} bats --tap tests/bats/faults.bats
+
 .PHONY: fuzz
 fuzz: ## Every fuzz test for FUZZTIME each (10s)
 	@grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
@@ -90,6 +99,7 @@ bench: build ## Time and memory against plain runc; BENCHFLAGS='-n 100 -json' (r
 .PHONY: install
 install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	install -D -m 0755 bin/userns-runtime '$(DESTDIR)$(PREFIX)/bin/userns-runtime'
+	install -D -m 0755 bin/usernsctl '$(DESTDIR)$(PREFIX)/bin/usernsctl'
 	install -D -m 0755 bin/runc '$(DESTDIR)$(PREFIX)/libexec/userns-runtime/runc'
 	install -d -m 0755 '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples'
 	install -m 0644 config/default.toml $(wildcard config/examples/*.toml) config/examples/usernamespaces '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'

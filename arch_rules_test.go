@@ -139,7 +139,6 @@ func TestCheckDocs(t *testing.T) {
 }
 
 func TestCheckDeps(t *testing.T) {
-	const gate = "cmd/userns-runtime"
 	for name, tc := range map[string]struct {
 		program string
 		deps    []dep
@@ -152,6 +151,8 @@ func TestCheckDeps(t *testing.T) {
 		"net":                       {gate, []dep{{"net", ""}}, "may not have net in it"},
 		"os/user":                   {gate, []dep{{"os/user", ""}}, "may not have os/user in it"},
 		"regexp":                    {gate, []dep{{"regexp", ""}}, "may not have regexp in it"},
+		"regexp, called by hand":    {"cmd/usernsctl", []dep{{"regexp", ""}}, ""},
+		"a module, called by hand":  {"cmd/usernsctl", []dep{{"github.com/sirupsen/logrus", "github.com/sirupsen/logrus"}}, "isn't among the modules"},
 		"a program without a list":  {"cmd/new", nil, "has no list"},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, checkDeps(tc.program, tc.deps), tc.want) })

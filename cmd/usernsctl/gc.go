@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+)
+
+func (p *program) gcVerb() *cli.Command {
+	return &cli.Command{
+		Name:        "gc",
+		Usage:       "remove what ended containers have left of their leases",
+		UsageText:   programName + " gc [--json]",
+		Description: "Nothing depends on it: such leases are taken over when their IDs are wanted.",
+		Flags:       []cli.Flag{jsonFlag("what was removed")},
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0); err != nil {
+				return err
+			}
+			if err := p.needsRoot(c); err != nil {
+				return err
+			}
+			store, err := lease.Open()
+			if err != nil {
+				return failed("", "gc: %w", err)
+			}
+			removed, err := store.Collect()
+			if err != nil {
+				return failed("", "gc: %w", err)
+			}
+			census.SortLeases(removed)
+			if c.Bool(flagJSON) {
+				return p.json(leasesJSON(removed, nil))
+			}
+			held, err := census.Leases()
+			if err != nil {
+				return failed("", "gc: %w", err)
+			}
+			for _, l := range removed {
+				fmt.Fprintf(&p.out, "removed %s: %s\n", l.Ranges, census.Holder(l))
+			}
+			fmt.Fprintf(&p.out, "%s removed, %d still held\n", plural(len(removed), "lease"), len(held))
+			return nil
+		},
+	}
+}

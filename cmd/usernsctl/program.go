@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+const programName = "usernsctl"
+
+// Exit codes. A caller may branch on them.
+const (
+	exitFine   = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitFound  = 3 // check found an error
+)
+
+// failure is why a verb ends with another code than 0.
+type failure struct {
+	code int
+	err  error  // nil where all is said on standard output
+	hint string // a command that mends it, or helps to; may be empty
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return ""
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// failed is a verb that couldn't do what it was asked for.
+func failed(hint, format string, args ...any) error {
+	return &failure{exitFailed, fmt.Errorf(format, args...), hint}
+}
+
+// misused is a command line that can't be meant.
+func misused(verb, format string, args ...any) error {
+	return &failure{exitUsage, fmt.Errorf(verb+": "+format, args...), programName + " " + verb + " --help"}
+}
+
+// program is one call of it. What a verb shows is kept until it has succeeded, so that
+// a failure shows nothing, and that a full disk under standard output is one.
+type program struct {
+	args     []string // as they were given, without the program's name
+	out      bytes.Buffer
+	warnings []string
+}
+
+// run is the whole program, and gives its exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	p := &program{}
+	err := p.call(args)
+	code, hint := exitFine, ""
+	var f *failure
+	if errors.As(err, &f) {
+		code, hint = f.code, f.hint
+	} else if err != nil {
+		code = exitFailed
+	}
+	// What is found is shown; what failed shows nothing.
+	if code == exitFine || code == exitFound {
+		if _, werr := stdout.Write(p.out.Bytes()); werr != nil {
+			code, err = exitFailed, fmt.Errorf("standard output: %w", werr)
+		}
+	}
+	var said strings.Builder
+	for _, w := range p.warnings {
+		fmt.Fprintf(&said, "%s: warning: %s\n", programName, w)
+	}
+	if err != nil && err.Error() != "" {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(&said, "%s: %s\n", programName, line)
+		}
+	}
+	if hint != "" {
+		fmt.Fprintf(&said, "%s: try: %s\n", programName, hint)
+	}
+	_, _ = io.WriteString(stderr, said.String()) // there is nowhere left to say that it failed
+	return code
+}
+
+// warn says something on standard error that changes nothing.
+func (p *program) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+}
+
+// call parses the command line and does what it says.
+func (p *program) call(args []string) error {
+	app := &cli.App{
+		Name:      programName,
+		Usage:     "keep the book of host IDs for user namespaces",
+		UsageText: programName + " VERB [flags and arguments]",
+		Description: "Who may map which IDs of this host is in /etc/usernamespaces. Lines are written where they\n" +
+			"collide with nothing on the host. See usernsctl(8) and usernamespaces(5).",
+		Version: version,
+		Writer:  &p.out,
+		// Our own, for one way of saying it; see run.
+		ExitErrHandler: func(*cli.Context, error) {},
+		Commands: []*cli.Command{
+			p.initVerb(), p.addVerb(), p.delVerb(), p.setVerb(), p.listVerb(), p.checkVerb(), p.leasesVerb(), p.gcVerb(),
+		},
+		Action: func(c *cli.Context) error { return noVerb(c.App, c.Args().First()) },
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return &failure{exitUsage, err, programName + " --help"}
+		},
+	}
+	if len(args) > 1 {
+		p.args = slices.Clone(args[1:])
+		for _, verb := range app.Commands {
+			// Help for a verb's own argument "help" would be a surprise.
+			verb.HideHelpCommand = true
+			verb.OnUsageError = func(c *cli.Context, err error, _ bool) error { return misused(c.Command.Name, "%w", err) }
+			if verb.Name != args[1] {
+				continue
+			}
+			ordered, err := flagsFirst(verb, args[2:])
+			if err != nil {
+				return err
+			}
+			args = append([]string{args[0], args[1]}, ordered...)
+		}
+	}
+	return app.Run(args)
+}
+
+// needsRoot is the failure of a caller who can't do what the verb does. It is said before
+// anything is looked at, since halfway it would be an obscure "permission denied".
+func (p *program) needsRoot(c *cli.Context) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return failed("sudo "+command(p.args...), "%s: needs root: you are UID %d", c.Command.Name, os.Geteuid())
+}
