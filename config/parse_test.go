@@ -118,8 +118,6 @@ func TestParseRefuses(t *testing.T) {
 		{"two bad rules aren't one twice", "[[rule]]\nroot='a'\nowner='a'\n[[rule]]\nroot='b'\nowner='a'",
 			[]string{`c.toml:2: rule.root: is "a"`, `c.toml:5: rule.root: is "b"`}},
 
-		{"not yet: stable-name", "annotations = ['owner', 'stable-name']", []string{`c.toml:1: annotation "stable-name" is not done by this build`}},
-		{"not yet: size", "annotations = ['size']", []string{`c.toml:1: annotation "size" is not done by this build`}},
 		{"not yet: chown", "\nshift = 'chown'", []string{`c.toml:2: shift = "chown" is not done by this build: remove it`}},
 		{"not yet: bind", "[[bind]]\npath='/a'\nowner='a'", []string{"c.toml:1: [[bind]] is not done by this build"}},
 		{"not yet: pin", "[[pin]]\nowner='a'\nname='b'", []string{"c.toml:1: [[pin]] is not done by this build"}},

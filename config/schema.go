@@ -44,8 +44,6 @@ func unsupported(c Config) (paths, whats []string) {
 		path, what string
 		set        bool
 	}{
-		{"annotations", `annotation "stable-name"`, slices.Contains(c.Annotations, AnnotationStableName)},
-		{"annotations", `annotation "size"`, slices.Contains(c.Annotations, AnnotationSize)},
 		{"shift", `shift = "chown"`, c.Shift == ShiftChown},
 		{"bind", "[[bind]]", len(c.Binds) > 0},
 		{"pin", "[[pin]]", len(c.Pins) > 0},

@@ -66,6 +66,11 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	if record, err = c.record(low); err != nil {
 		return record, flags, err
 	}
+	// runc goes to the directory that it knows the root filesystem by; what is below /run may
+	// have been deleted.
+	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
+		return record, flags, err
+	}
 	d.Owner, d.OwnerBy, d.Lines, d.Flags = record.Owner, "record", record.Lines, record.Flags
 	d.GrantedUIDs, d.GrantedGIDs = record.UIDs.String(), record.GIDs.String()
 	if flags, err = registry.ParseFlags(record.Flags); err != nil {
@@ -120,8 +125,7 @@ func (c *call) patchProcess(flags specpatch.ProcessFlags, record lease.Record) (
 		return nil, fmt.Errorf("--process: %w", err)
 	}
 	defer memory.Close()
-	// Above the descriptors that the caller passes on, which begin at 3.
-	fd, err := linux.KeepAcrossExec(memory, 3+c.inv.Flags.PreserveFDs+listenFDs(c.environ))
+	fd, err := linux.KeepAcrossExec(memory, c.firstFD())
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +183,10 @@ func readProcess(path string) ([]byte, error) {
 	}
 	return raw, nil
 }
+
+// firstFD is the lowest descriptor above those that the caller passes on, which begin
+// at 3.
+func (c *call) firstFD() int { return 3 + c.inv.Flags.PreserveFDs + listenFDs(c.environ) }
 
 // listenFDs is how many descriptors systemd passes on, which runc hands to the
 // container before those of --preserve-fds (sd_listen_fds(3)).

@@ -84,8 +84,8 @@ func checkNotSetuid() error {
 
 // judged says whether the call starts a container, or a process in one. What
 // doesn't goes to the low-level runtime as it came: it opens the log itself,
-// and nobody needs to be known for it. delete is among them, since nothing of
-// ours outlives a container.
+// and nobody needs to be known for it. delete is among them: it works on a bad day,
+// and what there is to clean up needs no judgement.
 func (c *call) judged() bool {
 	return c.inv.Gated() && c.inv.Verb != "delete" && !c.inv.Help && !c.inv.Version
 }
@@ -94,6 +94,10 @@ func (c *call) judged() bool {
 func (c *call) fail(err error) int {
 	if err == nil {
 		return 0
+	}
+	var ended endedError
+	if errors.As(err, &ended) {
+		return int(ended)
 	}
 	if c.log == nil {
 		var logErr error
@@ -164,6 +168,9 @@ func (c *call) pass() error {
 	if c.inv.Version {
 		fmt.Printf("%s version %s\n", ProgramName, Version)
 	}
+	if c.inv.Verb == "delete" && !c.inv.Help && !c.inv.Version {
+		return c.delete(low)
+	}
 	return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
 }
 
@@ -201,17 +208,22 @@ func (c *call) grant(owner ownership) (*registry.Grant, error) {
 }
 
 // engineRoot is the directory in which the low-level runtime keeps its state:
-// absolute, and free of symbolic links where it is there already.
+// absolute, and free of symbolic links, whether it is there already or not.
 func (c *call) engineRoot() string {
 	root := c.inv.Global.Root
 	if root == "" {
 		root = defaultRoot
 	}
-	if abs, err := filepath.Abs(root); err == nil {
-		root = abs
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return root
 	}
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
+	for dir, rest := abs, ""; ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if dir == "/" {
+			return abs
+		}
 	}
-	return root
 }

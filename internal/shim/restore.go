@@ -61,7 +61,7 @@ func (c *call) takeImages() (uids, gids idmap.Map, err error) {
 	}
 	dir := os.NewFile(uintptr(fd), path)
 	defer dir.Close()
-	kept, err := linux.KeepAcrossExec(dir, 3+listenFDs(c.environ))
+	kept, err := linux.KeepAcrossExec(dir, c.firstFD())
 	if err != nil {
 		return nil, nil, err
 	}

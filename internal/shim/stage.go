@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
@@ -20,7 +21,7 @@ import (
 // own namespace. It ends with the last process in it; nothing is mounted on the
 // host, so nothing is left to unmount, however we end.
 const (
-	stageUserNS = stageDir + "/userns"
+	stageUserNS = lease.StagedNS
 	stageConfig = stageDir + "/" + oci.ConfigName
 	// stageRootfs is there on the host too, empty: runc's exec does a chdir to
 	// the path it knows the root filesystem by.

@@ -24,15 +24,25 @@ import (
 // low-level runtime. It returns only with the reason why not.
 func (c *call) start(low string) error {
 	d := c.newDecision()
-	p, err := c.prepare(low, d)
-	if err := c.audited(d, err); err != nil {
-		return err
+	p := new(plan)
+	if err := c.audited(d, c.prepare(low, p, d)); err != nil {
+		return p.giveBack(err)
 	}
+	return p.giveBack(c.become(low, p))
+}
+
+// become is the last of it, when all is decided.
+func (c *call) become(low string, p *plan) error {
 	if err := c.giveStdio(p.uids, p.gids); err != nil {
 		return err
 	}
 	if p.plan.DenySetgroups {
 		if err := linux.DropGroups(); err != nil {
+			return err
+		}
+	}
+	if p.lease != nil {
+		if err := p.lease.Keep(c.firstFD()); err != nil {
 			return err
 		}
 	}
@@ -46,6 +56,7 @@ type plan struct {
 	verdict registry.Verdict
 	// uids and gids are the container's maps, counted on the host.
 	uids, gids idmap.Map
+	lease      *lease.Lease // nil until IDs are taken, and if there are none to take
 	binds      []*bind
 	cover      bool // the bundle's directory is replaced as a whole
 	plan       specpatch.Plan
@@ -53,40 +64,39 @@ type plan struct {
 
 // prepare does everything up to the exec: all refusals first, then what is
 // made, which ends with this process if a later step fails.
-func (c *call) prepare(low string, d *decision) (*plan, error) {
+func (c *call) prepare(low string, p *plan, d *decision) error {
 	version, err := c.knownRuntime(low, d)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.absolutePaths(); err != nil {
-		return nil, err
+		return err
 	}
-	p := new(plan)
 	if p.bundle, err = oci.OpenBundle(c.bundleDir()); err != nil {
-		return nil, err
+		return err
 	}
 	d.Bundle = p.bundle.Dir
 
 	owner, err := chooseOwner(c.subject, c.inv, c.program, d.Root, c.cfg, p.bundle.Spec.Annotations)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.Owner, d.OwnerBy = owner.Name, owner.By
 	grant, err := c.grant(owner)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := p.judge(c, grant, d); err != nil {
-		return nil, err
+	if err := p.judge(c, grant, owner, d); err != nil {
+		return err
 	}
 	if err := p.checkPrivate(c); err != nil {
-		return nil, err
+		return err
 	}
 	if !c.mayMount() {
-		return nil, fmt.Errorf("%s (UID %d) may have %s, but isn't root in this user namespace: starting containers without root isn't done by this build: "+
+		return fmt.Errorf("%s (UID %d) may have %s, but isn't root in this user namespace: starting containers without root isn't done by this build: "+
 			"ask root for `%s --owner %s %s`", c.subject.Name, c.subject.UID, p.uids, ProgramName, c.subject.Name, c.inv.Verb)
 	}
-	return p, p.make(c, low, version, owner, d)
+	return p.make(c, low, version, owner, d)
 }
 
 // knownRuntime refuses a low-level runtime that may read what it is given in
@@ -137,14 +147,14 @@ func (c *call) bundleDir() string {
 // mayMount says whether the caller can have a mount namespace of their own.
 func (c *call) mayMount() bool { return os.Geteuid() == 0 }
 
-// judge asks the grant about what the bundle wants.
-func (p *plan) judge(c *call, grant *registry.Grant, d *decision) error {
+// judge asks the grant about what the bundle wants, and takes the IDs.
+func (p *plan) judge(c *call, grant *registry.Grant, owner ownership, d *decision) error {
 	var err error
 	if p.wanted, err = wants(c, p.bundle.Spec); err != nil {
 		return err
 	}
 	if p.wanted.none() {
-		if p.uids, p.gids, err = grant.First(); err != nil {
+		if err := p.choose(c, grant, owner); err != nil {
 			return err
 		}
 	} else {
@@ -156,7 +166,13 @@ func (p *plan) judge(c *call, grant *registry.Grant, d *decision) error {
 	}
 	d.GrantedUIDs, d.GrantedGIDs = p.uids.String(), p.gids.String()
 	d.allowedBy(p.verdict)
-	return p.checkFlags(c)
+	if err := p.checkFlags(c); err != nil {
+		return err
+	}
+	if p.lease == nil && c.mayMount() {
+		return p.hold(c, owner)
+	}
+	return nil
 }
 
 // checkFlags refuses what would make a flag of the grant an empty promise.
@@ -218,6 +234,9 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		return err
 	}
 	defer userns.Close()
+	if err := p.named(userns); err != nil {
+		return err
+	}
 	if !p.wanted.ownRootfs() {
 		request.UserNS = userns
 	}

@@ -114,6 +114,7 @@ lines() { [[ -f $AUDIT ]] && wc -l <"$AUDIT" || echo 0; }
 
 @test "audit: many at once write whole lines" {
 	local i pids=()
+	room 8
 	for i in 1 2 3 4 5 6 7 8; do
 		spawn "a$i" ours run -b "$B" "$CT-$i"
 		pids+=("$pid")

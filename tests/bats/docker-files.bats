@@ -156,6 +156,7 @@ inside() {
 
 @test "docker files: named and anonymous volumes, shared by two containers" {
 	local v
+	room 2 # so what they share, they share across ranges
 	for v in plain ours; do docker volume create "data-$v" >/dev/null; done
 	# What the image has there goes into a new volume, with its owners.
 	alike run -d --name NAME --hostname box --runtime NAME -v data-NAME:/etc/skel -v /home/user -v data-NAME:/again:ro debian sleep 1000

@@ -83,6 +83,7 @@ a_setuid_program() {
 	done
 	in_range alices 1
 	config 'default-owner = "bob"'
+	docker rm -f bobs >/dev/null
 	docker run -d --name other --runtime ours busybox sleep 1000
 	in_range other 2
 }
@@ -157,6 +158,7 @@ a_setuid_program() {
 	has "$output" '1$'
 	must docker exec --privileged flagged grep NoNewPrivs /proc/self/status
 	has "$output" '1$'
+	docker rm -f flagged >/dev/null
 	book "dockroot:$START:$COUNT:deny-setgroups"
 	must docker run --rm --runtime ours busybox cat /proc/self/setgroups
 	is deny "$output"

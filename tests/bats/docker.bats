@@ -183,6 +183,7 @@ teardown() { docker_teardown; }
 	# A name server, an address, a low port, and one of the host's.
 	docker network create net >/dev/null
 	local runtime want=
+	room 2
 	for runtime in plain ours; do
 		must docker run -d --name "$runtime" --runtime "$runtime" --network net --network-alias server -p 127.0.0.1:8080:80 busybox \
 			sh -c 'while :; do echo "hello $(id -u)" | nc -l -p 80; done'

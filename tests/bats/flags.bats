@@ -111,14 +111,14 @@ always_set() {
 	update_config '(.mounts[] | select(.type == "devpts")).options -= ["gid=5"]'
 	local size
 	for size in 1 1000 65536; do
-		book "dockroot:$START:$COUNT:size=$size"
+		book "dockroot:$START:$size:size=$size"
 		must ours run -b "$B" "$CT"
 		is "0 $START $size" "$(awk '{$1 = $1; print}' <<<"$output")"
 	done
 	update_config '(.mounts[] | select(.type == "devpts")).options += ["gid=5"]'
-	book "dockroot:$START:$COUNT:size=5"
+	book "dockroot:$START:5:size=5"
 	refused '/dev/pts: .*5 isn.t an ID of the container' run -b "$B" "$CT"
-	book "dockroot:$START:$COUNT:size=6"
+	book "dockroot:$START:6:size=6"
 	must ours run -b "$B" "$CT"
 	book "dockroot:$START:200000:size=200000"
 	must ours run -b "$B" "$CT"

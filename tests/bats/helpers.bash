@@ -185,6 +185,10 @@ book() {
 	printf '%s\n' "$@" >"$BOOK"
 }
 
+# room N: the book has place for N containers of dockroot, and no more. The first of them
+# gets START: lines are filled in their order.
+room() { book "dockroot:$START:$COUNT:" "dockroot:$((START + COUNT)):$((($1 - 1) * COUNT)):"; }
+
 # config [LINE...]: replaces the configuration by the usual one with these lines
 # before its tables. RUNTIMES and AUDIT_MODE may be set.
 config() {
@@ -275,9 +279,10 @@ snapshot() {
 	awk '{$1 = $2 = ""; print}' /proc/self/mountinfo | sed 's/shared:[0-9]*//; s/master:[0-9]*//' | sort
 	echo "# /run"
 	find /run '(' -path /run/sandbox -o -path /run/hooks ')' -prune -o -printf '%p %y %m %U\n' | sort |
-		grep -vE '^/run/userns-runtime( d 711 0|/mnt d 711 0|/mnt/rootfs d 711 0|/runtimes d 711 0|/runtimes/[0-9a-f.-]+ l 777 0)$'
+		grep -vE '^/run/userns-runtime( d 711 0|/mnt d 711 0|/mnt/rootfs d 711 0|/runtimes d 711 0|/runtimes/[0-9a-f.-]+ l 777 0|/leases d 700 0|/leases/boot l 777 0)$'
 	echo "# cgroups"
-	find /sys/fs/cgroup -type d -name "*$UR_TAG*"
+	# Others come and go meanwhile.
+	find /sys/fs/cgroup -type d -name "*$UR_TAG*" 2>/dev/null || true
 	echo "# processes"
 	# Without this shell, its copies, and the programs of this very line, which
 	# may be ending.
@@ -292,7 +297,10 @@ snapshot() {
 	ls /sys/class/net
 }
 
+# What runs in the foreground, or is killed, leaves an entry that has ended, for the
+# next one to take away.
 unchanged() {
+	"$CTL" gc >/dev/null || return
 	snapshot >"$W/.after"
 	diff "$W/.before" "$W/.after" >"$W/.diff"
 }
@@ -332,6 +340,7 @@ clean_up() {
 	done
 	remove_cgroups
 	rm -rf /run/hooks
+	"$CTL" gc >/dev/null || true
 	return 0
 }
 

@@ -49,7 +49,7 @@ load helpers
 plain_root_clean() {
 	"$1" delete -f "$CT" >/dev/null 2>&1 || true
 	local pid
-	for pid in $(ps -eo pid=,args= | awk '$2 == "runc" && $3 == "init" || $2 == "sleep" && $3 == "3" {print $1}'); do
+	for pid in $(ps -eo pid=,args= | awk '$2 ~ /(^|\/)runc$/ && $3 == "init" || $2 == "sleep" && $3 == "3" {print $1}'); do
 		kill -KILL "$pid" 2>/dev/null || true
 	done
 	"$1" delete -f "$CT" >/dev/null 2>&1 || true
@@ -69,7 +69,7 @@ plain_root_clean() {
 		met=$("$UR_HELPERS/killafter" "$pause" "${ours_cmd[@]}" create -b "$B" "$CT" </dev/null 2>&1 3>&-)
 		echo "after $pause us: $met"
 		[[ $met == "$OURS" ]] && ours_met=$((ours_met + 1))
-		is "" "$(find /run/userns-runtime -mindepth 1 ! -type l ! -path /run/userns-runtime/mnt ! -path /run/userns-runtime/mnt/rootfs ! -path /run/userns-runtime/runtimes)" \
+		is "" "$(find /run/userns-runtime -mindepth 1 ! -type l ! -path /run/userns-runtime/mnt ! -path /run/userns-runtime/mnt/rootfs ! -path /run/userns-runtime/runtimes ! -path "/run/userns-runtime/leases*")" \
 			"below /run/userns-runtime, after $pause us"
 		is "" "$(grep -F -e userns-runtime -e "$B" /proc/self/mountinfo)" "mounts, after $pause us"
 		plain_root_clean ours

@@ -257,6 +257,7 @@ load helpers
 }
 
 @test "lifecycle: the same ID under two roots" {
+	room 2
 	up ours
 	update_config 'del(.linux.cgroupsPath)'
 	must ours --root "$W/other" run -d -b "$B" --pid-file "$W/other.pid" "$CT-2"

@@ -138,6 +138,7 @@ own() {
 @test "network: namespaces that don't fit together are refused by name" {
 	up ours
 	local first=$init
+	room 2
 	cp -a "$B" "$W/second"
 	cp "$B/config.json" "$W/config.json"
 	B=$W/second

@@ -164,6 +164,7 @@ tell() {
 }
 
 @test "podman: secrets, volumes of another container, :U, and what systemd would need" {
+	room 2
 	others() {
 		echo secret | podman secret create s - >/dev/null
 		pod_run "$runtime" --rm --secret s -- sh -c 'cat /run/secrets/s; ls -n /run/secrets | cut -c1-24'

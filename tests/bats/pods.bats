@@ -262,6 +262,7 @@ not_started() {
 
 @test "pods: namespaces of two containers, mixed, are refused by name" {
 	local one
+	room 2
 	sandbox ours "$CT-one"
 	one=$pause
 	sandbox ours "$CT-two"

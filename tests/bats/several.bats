@@ -44,6 +44,24 @@ teardown() {
 # shellcheck disable=SC2153 # of helpers.bash
 ONE=$((START + COUNT))
 TWO=$((START + 2 * COUNT))
+THIRD=$((START + 3 * COUNT))
+
+# What one owner has room for here.
+PLACES=12
+
+# apart FILE...: these have each the uid_map of a container: all of whole places of dockroot's
+# lines, and no two the same.
+apart() {
+	local starts
+	starts=$(awk '{print $2}' "$@" | sort -n)
+	is "$#" "$(wc -l <<<"$starts")" "maps of one line"
+	is "" "$(uniq -d <<<"$starts")" "ranges that two containers have"
+	is "" "$(awk -v start="$START" -v count="$COUNT" -v places="$PLACES" \
+		'($2 - start) % count || $2 < start || $2 >= start + places * count || $3 != count' "$@")" "ranges that aren't places of the book"
+}
+
+# hold FILE PID: the map of a running container, for apart.
+hold() { cat "/proc/$2/uid_map" >"$1"; }
 
 docker_init() { docker inspect -f '{{.State.Pid}}' "$1"; }
 
@@ -72,12 +90,14 @@ remove() {
 
 @test "several: three engines and one owner, one after the other gone" {
 	local engine left=(docker containerd podman)
+	room "$PLACES"
 	must docker run -d --name "$CT" --runtime ours busybox sleep 1000
-	maps_are "0:$START:$COUNT" "$(docker_init "$CT")"
+	hold "$W/docker" "$(docker_init "$CT")"
 	ctr_up ours
-	maps_are "0:$START:$COUNT" "$init"
+	hold "$W/containerd" "$init"
 	pod_up ours
-	maps_are "0:$START:$COUNT" "$init"
+	hold "$W/podman" "$init"
+	apart "$W/docker" "$W/containerd" "$W/podman"
 	for engine in "${left[@]}"; do
 		is $'0\n0' "$(mark "$engine")"
 	done
@@ -92,13 +112,18 @@ remove() {
 
 @test "several: one ID in all of them, and in a runtime without an engine" {
 	local id engine
+	room "$PLACES"
 	must docker run -d --runtime ours busybox sleep 1000
 	id=$output
 	CT=$id
 	ctr_up ours
 	WRITES=yes
+	hold "$W/containerd" "$init"
 	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$UR_TAG/bare-$id"
-	must ours run -d -b "$B" "$id"
+	must ours run -d --pid-file "$W/bare.pid" -b "$B" "$id"
+	hold "$W/bare" "$(<"$W/bare.pid")"
+	hold "$W/docker" "$(docker_init "$id")"
+	apart "$W/docker" "$W/containerd" "$W/bare"
 	for engine in docker containerd bare; do
 		is $'0\n0' "$(mark "$engine")"
 	done
@@ -135,7 +160,10 @@ remove() {
 }
 
 @test "several: owners by runtimeArgs, by the program's name, by a rule" {
-	book "dockroot:$START:$COUNT:" "alice:$ONE:$COUNT:" "bob:$TWO:$COUNT:"
+	# Several lines of an owner are filled one after the other.
+	local five=$((START + 5 * COUNT)) six=$((START + 6 * COUNT))
+	book "dockroot:$START:$COUNT:" "alice:$ONE:$COUNT:" "bob:$TWO:$COUNT:" "bob:$THIRD:$((2 * COUNT)):size=$((2 * COUNT))" \
+		"alice:$five:$COUNT:" "bob:$six:$COUNT:"
 	config '[[rule]]' 'root = "/run/runc"' 'owner = "bob"' '[[rule]]' "root = \"/run/containerd/runc/$NS-other\"" 'owner = "alice"'
 	must docker run -d --name "$CT" --runtime alice busybox sleep 1000
 	maps_are "0:$ONE:$COUNT" "$(docker_init "$CT")"
@@ -145,7 +173,7 @@ remove() {
 	ctr_up "$W/userns-runtime-bob"
 	maps_are "0:$TWO:$COUNT" "$init"
 	pod_up ours # by the rule for Podman's directory
-	maps_are "0:$TWO:$COUNT" "$init"
+	maps_are "0:$THIRD:$((2 * COUNT))" "$init"
 	local engine
 	for engine in docker containerd podman; do
 		is $'0\n0' "$(mark "$engine")"
@@ -153,9 +181,9 @@ remove() {
 	# The one that a name says isn't overruled by a rule.
 	CTR=(ctr -a "$CTR_SOCK" -n "$NS-other")
 	must ctr_run "$W/userns-runtime-bob" --rm -- cat /proc/self/uid_map
-	has "$output" " $TWO "
+	has "$output" " $six "
 	must ctr_run ours --rm -- cat /proc/self/uid_map
-	has "$output" " $ONE "
+	has "$output" " $five "
 	containerd_words
 	unshifted "$(upper_of)"
 	unshifted "$(pod_upper)"
@@ -171,6 +199,7 @@ remove() {
 
 @test "several: started and removed at the same time" {
 	local i pids=() pid
+	room "$PLACES"
 	for i in 1 2 3; do
 		docker run --rm --name "$CT-$i" --runtime ours busybox cat /proc/self/uid_map >"$W/docker$i" 2>&1 3>&- &
 		pids+=($!)
@@ -180,10 +209,50 @@ remove() {
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do reap "$pid"; done
-	for i in 1 2 3; do
-		for pid in docker containerd podman; do
-			is "0 $START $COUNT" "$(awk '{$1 = $1; print}' "$W/$pid$i")" "$pid $i"
-		done
+	# They may have come one after the other, and so have the same.
+	for i in "$W"/{docker,containerd,podman}{1,2,3}; do apart "$i"; done
+}
+
+@test "several: many of three engines at once on one grant have ranges of their own" {
+	local i engine maps=()
+	room "$PLACES"
+	for i in 1 2 3 4; do
+		(docker run -d --name "$CT-$i" --runtime ours busybox sleep 1000 && hold "$W/docker$i" "$(docker_init "$CT-$i")") >"$W/o-d$i" 2>&1 3>&- &
+		(CT=$CT-$i && ctr_up ours && hold "$W/containerd$i" "$init") >"$W/o-c$i" 2>&1 3>&- &
+		(CT=$CT-$i && pod_up ours && hold "$W/podman$i" "$init") >"$W/o-p$i" 2>&1 3>&- &
+	done
+	wait_all
+	tail -n 3 "$W"/o-*
+	for i in 1 2 3 4; do
+		for engine in docker containerd podman; do maps+=("$W/$engine$i"); done
+	done
+	apart "${maps[@]}"
+	# All places are held. A thirteenth is refused, by each engine, and holds nothing.
+	try docker run --rm --runtime ours busybox true
+	is 125 "$status"
+	has "$errput" "room for .* containers.* hold IDs there.*usernsctl set dockroot"
+	try "${CTR[@]}" run --rm --runc-binary "$OURS" "$CTR_IMAGE" "$CT-13" true
+	is 1 "$status"
+	CT=$CT-13 try pod_run ours --rm -- true
+	((status))
+	# A range is free with its container, whoever had it, for whoever comes.
+	is "0 0" "$(mark docker "$CT-2" | paste -sd' ')"
+	must docker rm -f "$CT-2"
+	must "${CTR[@]}" run --rm --runc-binary "$OURS" "$CTR_IMAGE" "$CT-13" cat /proc/self/uid_map
+	is "$(awk '{$1 = $1; print}' "$W/docker2")" "$(awk '{$1 = $1; print}' <<<"$output")"
+	for i in 1 2 3 4; do
+		[[ $i == 2 ]] || must docker rm -f "$CT-$i"
+		ctr_down "$CT-$i"
+		pod_down "$CT-$i"
+	done
+	is "" "$(find /run/userns-runtime/leases -type f)" "leases, with all of them deleted"
+}
+
+# wait_all: for what the test has put into the background.
+wait_all() {
+	local job
+	for job in $(jobs -p); do
+		grep -qx "$job" "$W/.jobs" || wait "$job" || true
 	done
 }
 

@@ -154,6 +154,7 @@ inside() {
 	echo "ann:$START:$COUNT" | tee -a /etc/subuid >>/etc/subgid
 	book "ann:$START:$COUNT:"
 	# Inner 0 of the container is 1 of ann's namespace, which is START outside.
+	install -d -m 0700 -o ann -g ann "/run/user/$ANN"
 	jq '.linux.namespaces = [.linux.namespaces[] | select(.type != "network")] + [{type: "user"}, {type: "network"}]
 		| .linux.uidMappings = [{containerID: 0, hostID: 1, size: 1000}] | .linux.gidMappings = .linux.uidMappings
 		| .mounts = [.mounts[] | select(.type != "cgroup")]
@@ -172,19 +173,24 @@ inside() {
 	is 0 "$status"
 	has "$output" '^it ran$'
 	is "0 1 1000" "$(head -n 1 <<<"$output" | awk '{$1 = $1; print}')"
+	rm -rf /run/user
 }
 
 @test "users: from a user namespace, a bundle without maps gets their range" {
 	requires unprivileged-users map-auto
 	sed -i '/^ann:/d' /etc/subuid /etc/subgid
 	echo "ann:$START:$COUNT" | tee -a /etc/subuid >>/etc/subgid
-	book "ann:$START:$COUNT:size=2000" "dockroot:$((START + COUNT)):$COUNT:"
+	book "ann:$START:2000:size=2000" "dockroot:$((START + COUNT)):$COUNT:"
 	jq '.mounts = [.mounts[] | select(.type != "cgroup")]
 		| .process.args = ["sh", "-c", "cat /proc/self/uid_map; stat -c %u:%g /bin/busybox; touch /file; stat -c %u:%g /file"]' \
 		"$UR_TEMPLATE/config.json" >"$U/config.json"
 	chmod 0644 "$U/config.json"
 	cp -a "$UR_TEMPLATE/rootfs" "$U/rootfs"
 	must ours run -b "$B" "$CT"
+	try inside "$U/bin/userns-runtime --root $U/ann/r run -b $U/ann/bundle c1"
+	is 1 "$status"
+	has "$errput" "/run/user/$ANN/userns-runtime: no such .*expected a directory /run/user/$ANN that the caller may write to"
+	install -d -m 0700 -o ann -g ann "/run/user/$ANN"
 	try inside "set -e
 		mount -t tmpfs -o mode=0711 tmpfs $U/ann
 		mkdir -m 0700 $U/ann/b
@@ -193,6 +199,9 @@ inside() {
 		stat -c %u:%g $U/ann/b/rootfs/file"
 	is 0 "$status"
 	is $'0 1 2000\n0:0\n0:0\n0:0' "$(awk '{$1 = $1; print}' <<<"$output")"
+	# Run in the foreground, it has left an entry, which is theirs.
+	is "$ANN" "$(stat -c %u "/run/user/$ANN/userns-runtime/leases/$START-2000."*)"
+	rm -rf /run/user
 }
 
 @test "users: from a user namespace, beyond the grant is refused" {
