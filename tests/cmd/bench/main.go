@@ -76,8 +76,16 @@ func measure(ctx context.Context, n int, million bool) (rows []row, err error) {
 		}
 		rows = append(rows, r)
 	}
+	large, err := grants(w, n)
+	if err != nil {
+		return nil, err
+	}
+	many, err := creates(w, n)
+	if err != nil {
+		return nil, err
+	}
 	engines, err := dockerRuns(w, n)
-	return append(rows, engines...), err
+	return append(append(append(rows, large...), many), engines...), err
 }
 
 // row is a line of the table. Ratio is the median of ratios, each of one round;

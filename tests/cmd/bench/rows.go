@@ -14,8 +14,13 @@ import (
 // turns runs some measurements round after round, each round beginning with
 // another, and gives the numbers of each without those of the first rounds.
 func (w *world) turns(n int, each ...func(round string) (float64, error)) ([][]float64, error) {
+	return w.turnsAfter(warmUp, n, each...)
+}
+
+// turnsAfter is turns with so many rounds before those that count.
+func (w *world) turnsAfter(warm, n int, each ...func(round string) (float64, error)) ([][]float64, error) {
 	out := make([][]float64, len(each))
-	for round := range n + warmUp {
+	for round := range n + warm {
 		for i := range each {
 			if err := w.ctx.Err(); err != nil {
 				return nil, err
@@ -25,7 +30,7 @@ func (w *world) turns(n int, each ...func(round string) (float64, error)) ([][]f
 			if err != nil {
 				return nil, err
 			}
-			if round >= warmUp {
+			if round >= warm {
 				out[k] = append(out[k], x)
 			}
 		}

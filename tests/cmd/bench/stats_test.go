@@ -53,7 +53,7 @@ func TestFree(t *testing.T) {
 		"everything is taken": {[]idmap.Range{{Start: 0, Count: idmap.Invalid}}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := free(idmap.NewSet(tc.taken...))
+			got, err := free(idmap.NewSet(tc.taken...), rangeIDs)
 			if (err == nil) != tc.ok || got.Start != tc.want {
 				t.Fatalf("got %v, error %v; expected %d", got, err, tc.want)
 			}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -34,7 +35,8 @@ type world struct {
 	ctx        context.Context
 	dir        string
 	ids        idmap.Range
-	drop, dirs bool // the drop-in, and its directory, are ours
+	many       idmap.Range // of manyOwner
+	drop, dirs bool        // the drop-in, and its directory, are ours
 	holding    bool
 	gatePath   string
 	runcPath   string
@@ -69,7 +71,10 @@ func (w *world) register() error {
 	if err != nil {
 		return err
 	}
-	if w.ids, err = free(taken); err != nil {
+	if w.ids, err = free(taken, rangeIDs); err != nil {
+		return err
+	}
+	if w.many, err = free(taken.Union(idmap.NewSet(w.ids)), (leases+2*atOnce)*rangeIDs); err != nil {
 		return err
 	}
 	err = os.Mkdir(registry.DropInDir, 0o755)
@@ -81,7 +86,7 @@ func (w *world) register() error {
 		return fmt.Errorf("%w: another bench runs, or was killed: remove it with `rm %s`", err, dropIn)
 	}
 	w.drop = true
-	_, err = fmt.Fprintf(f, "%s:%d:%d:\n", owner, w.ids.Start, w.ids.Count)
+	_, err = fmt.Fprintf(f, "%s:%d:%d:\n%s:%d:%d:\n", owner, w.ids.Start, w.ids.Count, manyOwner, w.many.Start, w.many.Count)
 	return errors.Join(err, f.Close())
 }
 
@@ -118,12 +123,12 @@ func takenIDs() (idmap.Set, error) {
 	return idmap.NewSet(ranges...), nil
 }
 
-// free is the first range from firstID on that isn't taken.
-func free(taken idmap.Set) (idmap.Range, error) {
+// free is the first range of so many IDs from firstID on that isn't taken.
+func free(taken idmap.Set, count uint32) (idmap.Range, error) {
 	all := idmap.NewSet(idmap.Range{Start: firstID, Count: idmap.Invalid - firstID})
-	r, ok := all.Subtract(taken).FirstFit(rangeIDs)
+	r, ok := all.Subtract(taken).FirstFit(count)
 	if !ok {
-		return idmap.Range{}, fmt.Errorf("no %d IDs are free above %d", rangeIDs, firstID)
+		return idmap.Range{}, fmt.Errorf("no %d IDs are free above %d", count, firstID)
 	}
 	return r, nil
 }
@@ -139,7 +144,7 @@ func (w *world) fill() error {
 	if err := os.Chmod(w.dir, 0o711); err != nil {
 		return err
 	}
-	for _, program := range []string{"empty", "maxrss", "shift"} {
+	for _, program := range []string{"empty", "grant", "maxrss", "shift"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", w.path(program), "./tests/cmd/bench/"+program)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if err := run(cmd); err != nil {
@@ -258,6 +263,12 @@ func (w *world) remove() error {
 	}
 	if w.dir != "" {
 		errs = append(errs, os.RemoveAll(w.dir))
+		// What ran in the foreground, and what only seemed to be held.
+		if store, err := lease.Open(); err != nil {
+			errs = append(errs, err)
+		} else if _, err := store.Collect(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
