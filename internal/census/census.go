@@ -162,7 +162,7 @@ func (c *Census) alive() []Use {
 		uses = append(uses, Use{l.Ranges, Holder(l)})
 	}
 	for _, ns := range c.Live {
-		if ids := taken(ns); !ids.Empty() && !c.leased(ns, ids) {
+		if ids := ns.IDs(); !ids.Empty() && !c.leased(ns, ids) {
 			uses = append(uses, Use{ids, process(ns)})
 		}
 	}
@@ -174,22 +174,6 @@ func (c *Census) leased(ns lease.LiveNS, ids idmap.Set) bool {
 	return slices.ContainsFunc(c.Leases, func(l lease.Status) bool {
 		return ns.Inode != 0 && l.UserNS == ns.Inode && ids.Subtract(l.Ranges).Empty()
 	})
-}
-
-// same is the map in which every ID is itself, as in the host's own namespace. Services of
-// systemd may have it (PrivateUsers=full, systemd.exec(5)).
-var same = idmap.Map{{Inner: 0, Outer: 0, Count: idmap.Invalid}}
-
-// taken is the IDs that a live namespace takes from the others: none where all are
-// themselves, since such a namespace has the host's IDs and no range.
-func taken(ns lease.LiveNS) idmap.Set {
-	var ids idmap.Set
-	for _, m := range []idmap.Map{ns.UIDs, ns.GIDs} {
-		if !m.Equal(same) {
-			ids = ids.Union(m.Outer())
-		}
-	}
-	return ids
 }
 
 // Holder is a lease in words: "container web of /run/runc".
