@@ -222,11 +222,7 @@ func (sec *section) named(wanted func(name) bool) (out []name) {
 // vacate removes what has ended of the entries that lie over e, and refuses e if
 // another one holds.
 func (sec *section) vacate(e Entry) error {
-	near, err := sec.overlapping(e.Ranges)
-	if err != nil {
-		return err
-	}
-	all, err := sec.statuses(near)
+	all, err := sec.near(e.Ranges)
 	if err != nil {
 		return err
 	}
@@ -244,6 +240,15 @@ func (sec *section) vacate(e Entry) error {
 		}
 	}
 	return nil
+}
+
+// near is the entries that have some of ids, judged.
+func (sec *section) near(ids idmap.Set) ([]judged, error) {
+	names, err := sec.overlapping(ids)
+	if err != nil {
+		return nil, err
+	}
+	return sec.statuses(names)
 }
 
 // choose finds a range in the rooms: in the first that has one, since what a container
@@ -324,11 +329,7 @@ func (sec *section) firstClear(places []idmap.Range) (place idmap.Range, ok bool
 
 // clear removes all that has ended of the entries in a room, and gives the others.
 func (sec *section) clear(room Room) (holders []Status, err error) {
-	near, err := sec.overlapping(room.Free)
-	if err != nil {
-		return nil, err
-	}
-	all, err := sec.statuses(near)
+	all, err := sec.near(room.Free)
 	if err != nil {
 		return nil, err
 	}

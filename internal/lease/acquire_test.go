@@ -705,7 +705,7 @@ func TestOneNamespaceForSeveral(t *testing.T) {
 // Of two that have ended and share what is alive, at least one must go on holding it, whichever is
 // looked at first.
 func TestBothOfANamespaceHaveEnded(t *testing.T) {
-	for _, first := range []string{"a", "b"} {
+	for _, first := range []string{"a", "b", "neither", "both"} {
 		w := newWorld(t, roomOf(1<<20, 1, 100))
 		a := w.take(w.request("a"))
 		w.setUserNS(a, 77)
@@ -718,12 +718,36 @@ func TestBothOfANamespaceHaveEnded(t *testing.T) {
 		if err := w.Release(w.KeyOf(w.root, first)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Collect(); err != nil {
-			t.Fatal(err)
+		if first != "neither" {
+			if _, err := w.Collect(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		refused[*FullError](w, w.request("next"))
 		refused[*HeldError](w, w.exactly("next", idmap.NewSet(a.Range)))
 	}
+}
+
+// A container in a namespace by path that has ended there, of which a process is left, and is
+// started again: its new entry has the name of the old one, and answers for what is left.
+func TestAgainInTheSameNamespace(t *testing.T) {
+	w := newWorld(t, roomOf(1<<20, 1, 100))
+	r := w.exactly("web", setOf(1<<20, 100))
+	r.UserNS = 77
+	w.take(r).Close()
+	w.alive = []LiveNS{process(77, w.all.place(0))}
+	w.isState("web", Process)
+	again := w.take(r)
+	w.isState("web", Starting)
+	if got := w.files(); !slices.Equal(got, []string{again.name.text}) {
+		t.Errorf("%v", got)
+	}
+	again.Close()
+	w.isState("web", Process)
+	refused[*FullError](w, w.request("x"))
+	// In another namespace it has to do with other IDs.
+	r.UserNS = 78
+	refused[*HeldError](w, r)
 }
 
 func TestShared(t *testing.T) {

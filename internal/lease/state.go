@@ -241,57 +241,32 @@ func processIn(mount uint64) (string, error) {
 
 // List is all entries with their states, in no order. It makes nothing.
 func (s *Store) List() ([]Status, error) {
-	sec, err := s.lockAndLoad()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	sec, all, err := s.judgeAll()
+	if sec == nil {
 		return nil, err
 	}
 	defer sec.unlock()
-	otherBoot, err := sec.ofOtherBoot()
-	if err != nil {
-		return nil, err
-	}
-	all, err := sec.statuses(sec.names)
-	if err != nil {
-		return nil, err
-	}
 	out := make([]Status, len(all))
 	for i, j := range all {
-		if out[i] = j.Status; otherBoot {
-			out[i].State = Ended
-		}
+		out[i] = j.Status
 	}
 	return out, nil
 }
 
 // Collect removes the entries that have ended, and gives them.
 func (s *Store) Collect() (removed []Status, err error) {
-	sec, err := s.lockAndLoad()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	sec, all, err := s.judgeAll()
+	if sec == nil {
 		return nil, err
 	}
 	defer sec.unlock()
-	otherBoot, err := sec.ofOtherBoot()
-	if err != nil {
-		return nil, err
-	}
-	all, err := sec.statuses(sec.names)
-	if err != nil {
-		return nil, err
-	}
 	for _, j := range all {
-		if j.State != Ended && !otherBoot {
+		if j.State != Ended {
 			continue
 		}
 		if err := sec.remove(j.name); err != nil {
 			return removed, err
 		}
-		j.State = Ended
 		removed = append(removed, j.Status)
 	}
 	// What those left who were killed while they made an entry.
@@ -299,4 +274,31 @@ func (s *Store) Collect() (removed []Status, err error) {
 		return removed, err
 	}
 	return removed, sec.unlink(indexName)
+}
+
+// judgeAll judges all entries there are, and gives the directory locked; nil if there is none,
+// and on error.
+func (s *Store) judgeAll() (*section, []judged, error) {
+	sec, err := s.lockAndLoad()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := sec.statuses(sec.names)
+	var otherBoot bool
+	if err == nil {
+		otherBoot, err = sec.ofOtherBoot()
+	}
+	if err != nil {
+		sec.unlock()
+		return nil, nil, err
+	}
+	for i := range all {
+		if otherBoot {
+			all[i].State = Ended
+		}
+	}
+	return sec, all, nil
 }

@@ -426,18 +426,27 @@ func TestRebuildBesideEntries(t *testing.T) {
 	if w.all.place(3) == a.Range {
 		outside = a.Range.Start - 1
 	}
-	// The same namespace, as after the number came again, with an ID more.
-	w.alive = []LiveNS{
-		process(77, a.Range),
-		{Inode: 78, PID: 5, UIDs: idmap.Map{{Inner: 0, Outer: outside, Count: 1}, {Inner: 1, Outer: a.Range.Start, Count: 1}}},
-	}
-	if err := os.Remove(filepath.Join(w.path, bootLink)); err != nil {
-		t.Fatal(err)
-	}
-	w.take(w.exactly("z", setOf(4000, 1)))
-	refused[*HeldError](w, w.exactly("x", setOf(outside, 1)))
-	if got := len(w.files()); got != 3 {
-		t.Errorf("%v", w.files())
+	for name, more := range map[string]LiveNS{
+		"another one":                        {Inode: 78, PID: 5},
+		"as after the number has come again": {Inode: 77, PID: 5},
+	} {
+		more.UIDs = idmap.Map{{Inner: 0, Outer: outside, Count: 1}, {Inner: 1, Outer: a.Range.Start, Count: 1}}
+		w.alive = []LiveNS{process(77, a.Range), more}
+		if err := os.Remove(filepath.Join(w.path, bootLink)); err != nil {
+			t.Fatal(err)
+		}
+		z := w.take(w.exactly("z", setOf(4000, 1)))
+		refused[*HeldError](w, w.exactly("x", setOf(outside, 1)))
+		if got := len(w.files()); got != 3 {
+			t.Errorf("%s: %v", name, w.files())
+		}
+		w.alive = nil
+		if err := z.Abandon(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Collect(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -804,5 +813,56 @@ func TestSealIsBrokenByAnyChange(t *testing.T) {
 	w.indexIsRight("at the end")
 	if bytes.Contains([]byte(w.text(l.name.text)), []byte("\x00")) {
 		t.Error("the entry was touched")
+	}
+}
+
+// Whoever waited for the lock of a directory that isn't the directory any more has locked nothing.
+func TestReplacedWhileWaiting(t *testing.T) {
+	w := newWorld(t, roomOf(1<<20, 1, 100))
+	if err := w.take(w.request("first")).Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	sec, err := w.lockAndLoad()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(sec.dir.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	waiter := make(chan error)
+	go func() {
+		l, err := w.Acquire(w.request("waiter"))
+		if err == nil {
+			err = fmt.Errorf("it got %v", l.Range)
+			l.Close()
+		}
+		waiter <- err
+	}()
+	// A request that waits is marked by an arrow (proc(5), /proc/locks).
+	waits := fmt.Sprintf(":%d ", st.Ino)
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		locks, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for line := range strings.Lines(string(locks)) {
+			found = found || strings.Contains(line, "-> FLOCK") && strings.Contains(line, waits)
+		}
+		if found {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("nobody waits for %s:\n%s", waits, locks)
+		}
+	}
+	if err := os.Rename(w.path, w.path+"-before"); err != nil {
+		t.Fatal(err)
+	}
+	got := w.take(w.request("second"))
+	sec.unlock()
+	if full, ok := errors.AsType[*FullError](<-waiter); !ok || len(full.Holders) != 1 || full.Holders[0].ID != "second" {
+		t.Errorf("%v, beside %v", full, got.Range)
 	}
 }
