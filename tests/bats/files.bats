@@ -33,7 +33,7 @@ activated() {
 			must "$runtime" run -d --pid-file="$path" -b "$B" "$CT"
 			is "$("$runtime" state "$CT" | jq .pid)" "$(<"$path")"
 			must "$runtime" exec -d --pid-file "$path.exec" "$CT" sleep 1001
-			has "$(tr '\0' ' ' <"/proc/$(<"$path.exec")/cmdline")" 'sleep 1001'
+			eventually grep -qz '^1001$' "/proc/$(<"$path.exec")/cmdline" # runc comes back before the program is there
 			rm "$path" "$path.exec"
 			must "$runtime" delete -f "$CT"
 		done

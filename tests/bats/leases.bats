@@ -224,7 +224,7 @@ pkill_init() {
 	own=$(readlink /proc/self/ns/user)
 	find /proc/[0-9]*/ns/user -maxdepth 0 -printf '%l %h\n' 2>/dev/null | while read -r ns dir; do
 		dir=${dir%/ns}
-		[[ $ns == "$own" ]] || kill -KILL "${dir#/proc/}"
+		[[ $ns == "$own" ]] || kill -KILL "${dir#/proc/}" 2>/dev/null || true
 	done
 	eventually eval '[[ -z $(held) ]]'
 }
@@ -549,6 +549,7 @@ $CT-c container" "$(entries)"
 	must "$CTL" gc
 	no_files
 	# A name that is no file.
+	places 1
 	mkfifo "$LEASES/$START-$COUNT.x"
 	refused_beside "$LEASES/$START-$COUNT.x: it isn't a file: remove it" create -b "$B" "$CT-c"
 	rm "$LEASES/$START-$COUNT.x"

@@ -110,7 +110,8 @@ load helpers
 	local runtime want=
 	for runtime in plain ours; do
 		must "$runtime" exec -d --pid-file "$W/$runtime.pid" "$CT" sleep 1001
-		is "sleep 1001" "$(tr '\0' ' ' <"/proc/$(<"$W/$runtime.pid")/cmdline" | sed 's/ $//')"
+		# runc comes back before the program is there.
+		eventually eval "[[ \$(tr '\0' ' ' </proc/$(<"$W/$runtime.pid")/cmdline) == 'sleep 1001 ' ]]"
 		local -n cmd=${runtime}_cmd
 		on_terminal "${cmd[@]}" exec -t "$CT" sh -c 'tty; exit 6'
 		is 6 "$status"
