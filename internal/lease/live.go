@@ -188,10 +188,16 @@ func stagedBy(pid string, seen map[uint64]bool) (l LiveNS, ok bool) {
 }
 
 // ended says whether err is what the kernel says of a process that is gone.
-func ended(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+func ended(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, errEnded)
+}
+
+// errEnded is said of a process that has ended, and that nobody has asked for its status yet: it
+// may have left a child, as one that is gone may have.
+var errEnded = errors.New("it has ended")
 
 // liveIn is the namespace of a process; ok is false if it is known, of which then no more
-// than the number is given, or if the process has ended.
+// than the number is given. Of a process that has ended it is an error: see [ended].
 func liveIn(pid string, known map[uint64]bool, own maps) (l LiveNS, ok bool, err error) {
 	inode, err := namespaceOf("/proc/" + pid + "/ns/user")
 	if errors.Is(err, fs.ErrPermission) {
@@ -200,7 +206,11 @@ func liveIn(pid string, known map[uint64]bool, own maps) (l LiveNS, ok bool, err
 	if err != nil || known[inode] {
 		return LiveNS{Inode: inode}, false, err
 	}
-	if running, err := runs(pid); err != nil || !running {
+	running, err := runs(pid)
+	if err == nil && !running {
+		err = errEnded
+	}
+	if err != nil {
 		return LiveNS{}, false, err
 	}
 	m, err := mapsOf(pid, own)

@@ -4,10 +4,12 @@ package lease
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -247,6 +249,113 @@ func TestHostMap(t *testing.T) {
 		if err != nil || !got.Equal(row.want) {
 			t.Errorf("%q: %v %v, want %v", row.text, got, err, row.want)
 		}
+	}
+}
+
+// A process that leaves its life to a child, again and again, is in no list of processes long enough to
+// be looked at, but the namespace is never without one.
+func TestLiveFindsWhoForksAndEnds(t *testing.T) {
+	requireRoot(t)
+	// The test's own directory lies in one that only root may enter.
+	dir, err := os.MkdirTemp("", "hop") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	script, stop := filepath.Join(dir, "hop"), filepath.Join(dir, "stop")
+	// The parent ends only when the child is there.
+	if err := os.WriteFile(script, []byte("test -e \"$1\" && exit\nsh \"$0\" \"$1\" &\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `read x; exec sh "$1" "$2"`, "sh", script, stop)
+	cmd.SysProcAttr = inNewUserNS("0 3000000 10", "0 3000000 10")
+	cmd.SysProcAttr.Pdeathsig = 0
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := os.WriteFile(stop, nil, 0o644); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait()
+		for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+			if all, err := Live(); err == nil && !slices.ContainsFunc(all, func(l LiveNS) bool { return l.IDs().Contains(idmap.Range{Start: 3000000, Count: 10}) }) {
+				return
+			}
+		}
+		t.Error("it doesn't end")
+	}()
+	inode := userNSOf(t, cmd.Process.Pid)
+	fmt.Fprintln(in)
+	// From here on the first process has gone.
+	for until := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if running, err := runs(strconv.Itoa(cmd.Process.Pid)); err != nil || !running {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal("it doesn't hop")
+		}
+	}
+	found := 0
+	for i := range 40 {
+		all, err := Live()
+		if errors.Is(err, errRestless) {
+			continue // which nobody takes for an answer
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(all, func(l LiveNS) bool { return l.Inode == inode }) {
+			t.Fatalf("look %d: it isn't found", i)
+		}
+		found++
+	}
+	if found < 5 {
+		t.Errorf("found in %d of 40 looks", found)
+	}
+}
+
+// In a namespace without maps, or with one of the two, a process has the IDs that it had before.
+func TestLiveWithoutMaps(t *testing.T) {
+	requireRoot(t)
+	for _, half := range []bool{false, true} {
+		h := &helper{Cmd: exec.Command("setpriv", "--reuid", "3000007", "--regid", "3000008", "--groups", "3000009,3000011",
+			"unshare", "--user", "sh", "-c", "echo ready; exec cat")}
+		h.start(t)
+		if half {
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/uid_map", h.Process.Pid), []byte("0 3000007 1"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		inode := userNSOf(t, h.Process.Pid)
+		// Another one in it, who has others.
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", h.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := linux.ParkInUserNS(int(ns.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := idmap.NewSet()
+		got := seen(t, inode)
+		for _, l := range got {
+			ids = ids.Union(l.IDs())
+		}
+		if len(got) != 2 || !ids.ContainsSet(setOf(3000007, 3, 3000011, 1)) {
+			t.Errorf("half %v: %+v", half, got)
+		}
+		if err := errors.Join(second.Close(), ns.Close()); err != nil {
+			t.Error(err)
+		}
+		h.end()
 	}
 }
 
