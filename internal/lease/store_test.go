@@ -126,7 +126,12 @@ func TestDirectoryOfOthersIsRefused(t *testing.T) {
 	if got := w.take(w.request("x")); got.Range.Overlaps(l) {
 		t.Errorf("%v and %v", got.Range, l)
 	}
+}
+
+func TestDirectoryOfAnotherOwnerIsRefused(t *testing.T) {
 	requireRoot(t)
+	w := newWorld(t, roomOf(1<<20, 2, 100))
+	w.container("web")
 	if err := os.Chown(w.path, 1234, -1); err != nil {
 		t.Fatal(err)
 	}
@@ -478,6 +483,27 @@ func TestRecoverOfStartsUnderWay(t *testing.T) {
 	if _, there := w.states()["web"]; there {
 		t.Errorf("%v", w.files())
 	}
+}
+
+// A copy of an entry whose file was lost is held while the very process lives that has it locked, and not by
+// another one that has got its number.
+func TestRecoveredIsHeldByOneProcess(t *testing.T) {
+	w := newWorld(t, roomOf(1<<20, 1, 100))
+	l := w.take(w.request("web"))
+	l.Close()
+	e := l.entry
+	e.recovered = true
+	w.spoil(l.name.text, string(e.text()))
+	w.isState("web", Starting)
+	refused[*FullError](w, w.request("x"))
+	e.start = "1"
+	w.spoil(l.name.text, string(e.text()))
+	w.isState("web", Ended)
+	// The number alone isn't enough for an entry that has a lock of its own either.
+	e.start, e.recovered = l.entry.start, false
+	w.spoil(l.name.text, string(e.text()))
+	w.isState("web", Ended)
+	w.take(w.request("x"))
 }
 
 // A process with a file of that name open that isn't the host's own says nothing.

@@ -566,6 +566,12 @@ $CT-c container" "$(entries)"
 		must nsenter --mount --wd="$W" --target "$there" -- "${ours_cmd[@]}" run -d -b "$B" "$CT-$id"
 		apart "$([[ $id == b ]] && echo 2 || echo 3)"
 	done
+	# There is one directory on a host: that of its first process.
+	is "$CT-a container
+$CT-b container
+$CT-c container" "$(entries)"
+	must nsenter --mount --target "$there" -- find /run/userns-runtime -name '*leases*'
+	is "" "$output" "leases in the other /run"
 	try nsenter --mount --wd="$W" --target "$there" -- "${ours_cmd[@]}" run -d -b "$B" "$CT-d"
 	is 1 "$status"
 	has "$errput" "3 hold IDs there"
