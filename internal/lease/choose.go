@@ -43,12 +43,22 @@ func (r Room) favouritesOf(name string) []idmap.Range {
 	if n > 1 {
 		step += mix(sum) % (n - 1)
 	}
+	for gcd(step, n) != 1 {
+		step++ // or some would be named twice
+	}
 	out := make([]idmap.Range, 0, favourites)
 	for range min(n, favourites) {
 		out = append(out, r.place(at))
 		at = (at + step) % n
 	}
 	return out
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // mix spreads what differs in a few bits over all of them; FNV alone doesn't do so for short
