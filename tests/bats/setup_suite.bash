@@ -7,6 +7,8 @@
 # bats-exec-file, which this function stands before.
 #
 # Tests of engines, which load engines.bash, have a network of their own too.
+#
+# Under nohup(1) SIGHUP is ignored, in containers as well, where no shell can trap it then.
 bats-exec-file() {
 	local arg net=()
 	for arg; do
@@ -14,7 +16,7 @@ bats-exec-file() {
 			net=(--net)
 		fi
 	done
-	UR_NET=${net[*]} unshare --mount --pid "${net[@]}" --fork --kill-child --propagation slave -- \
+	UR_NET=${net[*]} env --default-signal=HUP unshare --mount --pid "${net[@]}" --fork --kill-child --propagation slave -- \
 		"$UR_BATS_DIR/sandbox.sh" "$BATS_LIBEXEC/bats-exec-file" "$@"
 }
 
