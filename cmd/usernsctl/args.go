@@ -128,6 +128,19 @@ func ownerOf(c *cli.Context, name string) (string, error) {
 	return name, nil
 }
 
+// lineOf reads what says which line is meant: OWNER, and --start where that is given.
+func lineOf(c *cli.Context) (owner string, start uint32, placed bool, err error) {
+	words, err := arguments(c, 1, "OWNER")
+	if err != nil {
+		return "", 0, false, err
+	}
+	if owner, err = ownerOf(c, words[0]); err != nil {
+		return "", 0, false, err
+	}
+	start, placed, err = number(c, flagStart, 0)
+	return owner, start, placed, err
+}
+
 // number reads a flag's decimal number, from least on; given is false where there is no
 // such flag.
 func number(c *cli.Context, name string, least uint32) (n uint32, given bool, err error) {

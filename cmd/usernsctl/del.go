@@ -29,15 +29,7 @@ func (p *program) delVerb() *cli.Command {
 }
 
 func (p *program) del(c *cli.Context) error {
-	words, err := arguments(c, 1, "OWNER")
-	if err != nil {
-		return err
-	}
-	owner, err := ownerOf(c, words[0])
-	if err != nil {
-		return err
-	}
-	start, placed, err := number(c, flagStart, 0)
+	owner, start, placed, err := lineOf(c)
 	if err != nil {
 		return err
 	}

@@ -67,15 +67,8 @@ func changeOf(c *cli.Context) (func(registry.Line) (registry.Line, error), error
 }
 
 func (p *program) set(c *cli.Context) error {
-	words, err := arguments(c, 1, "OWNER")
+	owner, _, _, err := lineOf(c)
 	if err != nil {
-		return err
-	}
-	owner, err := ownerOf(c, words[0])
-	if err != nil {
-		return err
-	}
-	if _, _, err := number(c, flagStart, 0); err != nil {
 		return err
 	}
 	changed, err := changeOf(c)

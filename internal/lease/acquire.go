@@ -153,9 +153,6 @@ func (s *Store) acquire(r Request) (*Lease, error) {
 		Key: r.Key, Owner: r.Owner, Shared: r.Shared, UserNS: r.UserNS,
 		PIDNS: s.own.pid, PID: os.Getpid(), Ranges: r.Exactly,
 	}
-	if l.entry.start, err = linux.StartTime("/proc/self"); err != nil {
-		return nil, fmt.Errorf("lease: %w", err)
-	}
 	if r.Exactly.Empty() {
 		if l.Range, err = sec.choose(r); err != nil {
 			return nil, err
@@ -182,31 +179,23 @@ func (s *Store) acquire(r Request) (*Lease, error) {
 // checkKey refuses a second container of one ID, and removes what has ended of an
 // earlier one. Entries of an earlier one of which a process is left stay.
 func (sec *section) checkKey(k Key) (left []name, err error) {
-	all, err := sec.of(k)
+	text := k.text()
+	all, err := sec.collect(sec.named(func(n name) bool { return n.key() == text }))
 	if err != nil {
 		return nil, err
 	}
-	for _, mine := range all {
-		switch mine.State {
-		case Starting, Container:
-			return nil, fmt.Errorf("lease: %w: %s", ErrExists, mine.Status)
-		case Ended:
-			if err := sec.remove(mine.name); err != nil {
-				return nil, err
-			}
-		case Process:
-			left = append(left, mine.name)
+	for _, j := range all {
+		switch {
+		case j.Key != k && j.ID != "":
+			// Of another container whose key has the same text. A file that says nothing is of
+			// one who ended before it began.
+		case j.State != Process:
+			return nil, fmt.Errorf("lease: %w: %s", ErrExists, j.Status)
+		default:
+			left = append(left, j.name)
 		}
 	}
 	return left, nil
-}
-
-// of is the entries of a container.
-func (sec *section) of(k Key) ([]judged, error) {
-	text := k.text()
-	all, err := sec.statuses(sec.named(func(n name) bool { return n.key() == text }))
-	// A file that says nothing was left by one who ended before it began.
-	return slices.DeleteFunc(all, func(j judged) bool { return j.Key != k && j.ID != "" }), err
 }
 
 // named is the entries whose names are wanted.
@@ -227,12 +216,6 @@ func (sec *section) vacate(e Entry) error {
 		return err
 	}
 	for _, j := range all {
-		if j.State == Ended {
-			if err := sec.remove(j.name); err != nil {
-				return err
-			}
-			continue
-		}
 		sameNS := e.UserNS != 0 && e.UserNS == j.UserNS
 		sharing := e.Shared && j.Shared && e.Owner == j.Owner
 		if !sameNS && !sharing {
@@ -242,13 +225,13 @@ func (sec *section) vacate(e Entry) error {
 	return nil
 }
 
-// near is the entries that have some of ids, judged.
+// near removes what has ended of the entries that have some of ids, and gives the others.
 func (sec *section) near(ids idmap.Set) ([]judged, error) {
 	names, err := sec.overlapping(ids)
 	if err != nil {
 		return nil, err
 	}
-	return sec.statuses(names)
+	return sec.collect(names)
 }
 
 // choose finds a range in the rooms: in the first that has one, since what a container
@@ -267,7 +250,7 @@ func (sec *section) choose(r Request) (idmap.Range, error) {
 	// Each of those that may have ended is looked at only now.
 	full := &FullError{}
 	for _, room := range r.Rooms {
-		holders, err := sec.clear(room)
+		holders, err := sec.near(room.Free)
 		if err != nil {
 			return idmap.Range{}, err
 		}
@@ -275,28 +258,32 @@ func (sec *section) choose(r Request) (idmap.Range, error) {
 		if ok || err != nil {
 			return ids, err
 		}
-		full.Size, full.Places, full.Holders = room.Size, full.Places+room.places(), append(full.Holders, holders...)
+		full.Size, full.Places = room.Size, full.Places+room.places()
+		for _, j := range holders {
+			full.Holders = append(full.Holders, j.Status)
+		}
 	}
 	return idmap.Range{}, full
 }
 
 // chooseIn finds a range in one room; ok is false if there is none beside all entries.
 func (sec *section) chooseIn(room Room, name string) (ids idmap.Range, ok bool, err error) {
-	places := slices.DeleteFunc(room.favouritesOf(name), func(place idmap.Range) bool { return !room.Free.Contains(place) })
+	favourites := room.favouritesOf(name)
+	places := slices.DeleteFunc(slices.Clone(favourites), func(place idmap.Range) bool { return !room.Free.Contains(place) })
 	ids, ok, near, err := sec.firstClear(places)
 	if err != nil {
 		return idmap.Range{}, false, err
 	}
 	// Those in the way may have ended.
 	if len(near) > 0 {
-		if err := sec.removeEnded(near); err != nil {
+		if _, err := sec.collect(near); err != nil {
 			return idmap.Range{}, false, err
 		}
 		if ids, ok, _, err = sec.firstClear(places); err != nil {
 			return idmap.Range{}, false, err
 		}
 	}
-	if ok || room.places() == 0 {
+	if ok || len(favourites) == 0 {
 		return ids, ok, nil
 	}
 	var held []idmap.Range
@@ -307,7 +294,7 @@ func (sec *section) chooseIn(room Room, name string) (ids idmap.Range, ok bool, 
 		}
 		held = append(held, ranges...)
 	}
-	ids, ok = room.fit(room.favouritesOf(name)[0], idmap.NewSet(held...))
+	ids, ok = room.fit(favourites[0], idmap.NewSet(held...))
 	return ids, ok, nil
 }
 
@@ -327,22 +314,6 @@ func (sec *section) firstClear(places []idmap.Range) (place idmap.Range, ok bool
 	return idmap.Range{}, false, near, nil
 }
 
-// clear removes all that has ended of the entries in a room, and gives the others.
-func (sec *section) clear(room Room) (holders []Status, err error) {
-	all, err := sec.near(room.Free)
-	if err != nil {
-		return nil, err
-	}
-	for _, j := range all {
-		if j.State != Ended {
-			holders = append(holders, j.Status)
-		} else if err := sec.remove(j.name); err != nil {
-			return nil, err
-		}
-	}
-	return holders, nil
-}
-
 // swept is how many entries each start looks at in passing.
 const swept = 4
 
@@ -355,23 +326,23 @@ func (sec *section) sweep() {
 	if len(sec.names) > swept {
 		first = rand.IntN(len(sec.names) - swept + 1) //nolint:gosec // nothing is secret about it
 	}
-	_ = sec.removeEnded(slices.Clone(sec.names[first:min(len(sec.names), first+swept)]))
+	_, _ = sec.collect(sec.names[first:min(len(sec.names), first+swept)])
 }
 
-// removeEnded removes those of the entries that have ended.
-func (sec *section) removeEnded(names []name) error {
+// collect removes those of the entries that have ended, and gives the others.
+func (sec *section) collect(names []name) (left []judged, err error) {
 	all, err := sec.statuses(names)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, j := range all {
-		if j.State == Ended {
-			if err := sec.remove(j.name); err != nil {
-				return err
-			}
+		if j.State != Ended {
+			left = append(left, j)
+		} else if err := sec.remove(j.name); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return left, nil
 }
 
 // SetUserNS records the user namespace that was made for the IDs, by its inode number. A
@@ -459,5 +430,6 @@ func (s *Store) Release(k Key) error {
 	}
 	defer sec.unlock()
 	text := k.text()
-	return sec.removeEnded(sec.named(func(n name) bool { return n.key() == text || strings.HasPrefix(n.key(), alivePrefix) }))
+	_, err = sec.collect(sec.named(func(n name) bool { return n.key() == text || strings.HasPrefix(n.key(), alivePrefix) }))
+	return err
 }

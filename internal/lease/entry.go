@@ -43,8 +43,8 @@ type Entry struct {
 	// when the directory had been lost.
 	Rebuilt bool
 
-	// start is when PID began, and recovered says that the entry is a copy of one
-	// that PID has locked, whose file was deleted.
+	// recovered says that the entry is a copy of one that PID has locked, whose file was
+	// deleted; start is when that began.
 	start     string
 	recovered bool
 }

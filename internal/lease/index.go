@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -151,49 +152,45 @@ func (sec *section) writeIndex() error {
 	if len(sec.names) == 0 {
 		return sec.unlink(indexName)
 	}
+	flags := unix.O_RDWR
 	// More that is gone than that is there.
-	if sec.anew || sec.lines > 2*len(sec.names)+64 {
-		var text strings.Builder
-		for _, n := range sec.names {
-			text.WriteString(n.text + "\n")
-		}
-		return sec.writeIndexAt(unix.O_TRUNC, func(f *os.File) error {
-			_, err := f.WriteString(text.String())
-			return err
-		})
+	anew := sec.anew || sec.lines > 2*len(sec.names)+64
+	if anew {
+		flags |= unix.O_TRUNC
 	}
-	return sec.writeIndexAt(0, func(f *os.File) error {
-		for _, at := range sec.struck {
-			if _, err := f.WriteAt([]byte{gone}, at); err != nil {
-				return err
-			}
-		}
-		var added strings.Builder
-		for _, n := range sec.names {
-			if !n.line {
-				added.WriteString(n.text + "\n")
-			}
-		}
-		st, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteAt([]byte(added.String()), st.Size())
-		return err
-	})
-}
-
-func (sec *section) writeIndexAt(flags int, write func(*os.File) error) error {
-	f, err := sec.openAt(indexName, unix.O_RDWR|flags)
+	f, err := sec.openAt(indexName, flags)
 	if errors.Is(err, fs.ErrNotExist) {
-		if f, err = sec.openAt(indexName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL); err == nil {
+		if f, err = sec.openAt(indexName, flags|unix.O_CREAT|unix.O_EXCL); err == nil {
 			sec.grown++
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(write(f), f.Close())
+	return errors.Join(sec.writeLines(f, anew), f.Close())
+}
+
+// writeLines strikes out the lines of what is gone, and adds those that aren't there: all, if
+// the file is anew.
+func (sec *section) writeLines(f *os.File, anew bool) error {
+	if !anew {
+		for _, at := range sec.struck {
+			if _, err := f.WriteAt([]byte{gone}, at); err != nil {
+				return err
+			}
+		}
+	}
+	var added strings.Builder
+	for _, n := range sec.names {
+		if anew || !n.line {
+			added.WriteString(n.text + "\n")
+		}
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		return err
+	}
+	_, err := f.WriteString(added.String())
+	return err
 }
 
 // openAt opens a file of the directory. Anything else in its place is refused.

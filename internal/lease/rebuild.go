@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
 // bootOf is the boot ID that the directory is of, "" if nobody has said; and the PID
@@ -100,7 +101,7 @@ func (sec *section) rebuild() error {
 		if ids.Empty() {
 			continue
 		}
-		known, err := sec.answered(l)
+		known, err := sec.answered(l.Inode, ids)
 		if err != nil {
 			return err
 		}
@@ -120,9 +121,9 @@ func (sec *section) rebuild() error {
 	return nil
 }
 
-// answered says whether an entry is for that namespace and all its IDs.
-func (sec *section) answered(l LiveNS) (bool, error) {
-	near, err := sec.overlapping(l.IDs())
+// answered says whether an entry is for that user namespace and all those IDs.
+func (sec *section) answered(inode uint64, ids idmap.Set) (bool, error) {
+	near, err := sec.overlapping(ids)
 	if err != nil {
 		return false, err
 	}
@@ -131,7 +132,7 @@ func (sec *section) answered(l LiveNS) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if e.UserNS == l.Inode && e.Ranges.ContainsSet(l.IDs()) {
+		if e.UserNS == inode && e.Ranges.ContainsSet(ids) {
 			return true, nil
 		}
 	}

@@ -38,7 +38,7 @@ type Store struct {
 }
 
 // namespaces is those of the caller, by inode number.
-type namespaces struct{ mount, pid, user uint64 }
+type namespaces struct{ mount, pid uint64 }
 
 // initPIDNS is the inode number of the host's own PID namespace (PROC_PID_INIT_INO,
 // include/linux/proc_ns.h), from which all processes can be seen.
@@ -82,11 +82,10 @@ func OpenOwn(uid uint32) (*Store, error) {
 
 func openAt(path string, mount uint64) (*Store, error) {
 	s := &Store{path: path, own: namespaces{mount: mount}, live: Live}
-	var err, err2, err3 error
+	var err error
 	s.own.pid, err = namespaceOf("/proc/self/ns/pid")
-	s.own.user, err2 = namespaceOf("/proc/self/ns/user")
-	boot, err3 := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err := errors.Join(err, err2, err3); err != nil {
+	boot, err2 := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err := errors.Join(err, err2); err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
 	s.boot = strings.TrimSpace(string(boot))

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -491,8 +492,12 @@ func TestRecoveredIsHeldByOneProcess(t *testing.T) {
 	w := newWorld(t, roomOf(1<<20, 1, 100))
 	l := w.take(w.request("web"))
 	l.Close()
+	start, err := linux.StartTime("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
 	e := l.entry
-	e.recovered = true
+	e.recovered, e.start = true, start
 	w.spoil(l.name.text, string(e.text()))
 	w.isState("web", Starting)
 	refused[*FullError](w, w.request("x"))
@@ -500,7 +505,7 @@ func TestRecoveredIsHeldByOneProcess(t *testing.T) {
 	w.spoil(l.name.text, string(e.text()))
 	w.isState("web", Ended)
 	// The number alone isn't enough for an entry that has a lock of its own either.
-	e.start, e.recovered = l.entry.start, false
+	e.start, e.recovered = start, false
 	w.spoil(l.name.text, string(e.text()))
 	w.isState("web", Ended)
 	w.take(w.request("x"))

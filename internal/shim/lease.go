@@ -38,8 +38,7 @@ func (p *plan) choose(c *call, grant *registry.Grant, owner ownership) error {
 	if err != nil {
 		return err
 	}
-	request := lease.Request{Owner: owner.Name}
-	request.Name = name
+	request := lease.Request{Owner: owner.Name, Name: name}
 	for _, r := range all {
 		request.Rooms = append(request.Rooms, lease.Room{IDs: r.Line.Range, Free: r.Free, Size: r.Size})
 	}
