@@ -36,7 +36,7 @@ type event struct {
 // of tests that fail; only the innermost tests count, and a test around others
 // when it fails by itself.
 func readGo(r io.Reader, show io.Writer) ([]result, error) {
-	g := goReader{show: show, output: map[string][]string{}, around: map[string]bool{}, failed: map[string]bool{}, count: map[string]int{}}
+	g := goReader{show: show, output: map[string][]string{}, running: map[string]bool{}, around: map[string]bool{}, failed: map[string]bool{}, count: map[string]int{}}
 	scan := lines(r)
 	for scan.Scan() {
 		var e event
@@ -54,6 +54,7 @@ type goReader struct {
 	show    io.Writer
 	results []result
 	output  map[string][]string // what a test or package printed
+	running map[string]bool     // tests that haven't ended
 	around  map[string]bool     // tests that have others inside
 	failed  map[string]bool     // tests and packages with a failure inside
 	count   map[string]int      // tests of a package that passed
@@ -66,9 +67,11 @@ func (g *goReader) event(e event) {
 	}
 	switch e.Action {
 	case "run":
-		if outer, ok := around(e.Test); ok {
+		// A slash may also be part of a name: only what hasn't ended can have others inside.
+		if outer, ok := around(e.Test); ok && g.running[e.Package+"."+outer] {
 			g.around[e.Package+"."+outer] = true
 		}
+		g.running[name] = true
 	case "build-output":
 		fmt.Fprint(g.show, e.Output)
 	case "output":
@@ -84,6 +87,7 @@ func (g *goReader) event(e event) {
 }
 
 func (g *goReader) endTest(e event, name string) {
+	delete(g.running, name)
 	switch e.Action {
 	case "pass":
 		if !g.around[name] {

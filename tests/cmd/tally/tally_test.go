@@ -30,6 +30,19 @@ func TestReadGo(t *testing.T) {
 			want: []result{{"p.TestA/x", passed, ""}},
 			show: "pass p: 1 passed (1.0s)\n",
 		},
+		"a slash in a name, before the one that it seems to be inside of": {
+			in: []string{
+				`{"Action":"run","Package":"p","Test":"TestA"}`,
+				`{"Action":"run","Package":"p","Test":"TestA/x/sys"}`,
+				`{"Action":"pass","Package":"p","Test":"TestA/x/sys"}`,
+				`{"Action":"run","Package":"p","Test":"TestA/x"}`,
+				`{"Action":"pass","Package":"p","Test":"TestA/x"}`,
+				`{"Action":"pass","Package":"p","Test":"TestA"}`,
+				`{"Action":"pass","Package":"p","Elapsed":1}`,
+			},
+			want: []result{{"p.TestA/x/sys", passed, ""}, {"p.TestA/x", passed, ""}},
+			show: "pass p: 2 passed (1.0s)\n",
+		},
 		"a failure inside counts once, and is shown": {
 			in: []string{
 				`{"Action":"run","Package":"p","Test":"TestA"}`,
