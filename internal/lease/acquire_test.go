@@ -191,12 +191,20 @@ func (w *world) exactly(id string, ids idmap.Set) Request {
 	return r
 }
 
-// take has to succeed. What it gives is closed at the end.
+// take has to succeed, and to give what was foreseen. What it gives is closed at the end.
 func (w *world) take(r Request) *Lease {
 	w.t.Helper()
+	before := w.files()
+	foreseen, foreseenErr := w.Foresee(r)
+	if after := w.files(); !slices.Equal(before, after) {
+		w.t.Errorf("%s: to foresee it has changed %v to %v", r.Key.ID, before, after)
+	}
 	l, err := w.Acquire(r)
 	if err != nil {
 		w.t.Fatalf("%s: %v", r.Key.ID, err)
+	}
+	if foreseenErr != nil || foreseen != l.Range {
+		w.t.Errorf("%s: got %v, and %v was foreseen: %v", r.Key.ID, l.Range, foreseen, foreseenErr)
 	}
 	w.t.Cleanup(l.Close)
 	return l
@@ -233,7 +241,11 @@ func (w *world) deleted(id string) {
 func refused[E error](w *world, r Request) E {
 	w.t.Helper()
 	before := w.files()
+	_, foreseen := w.Foresee(r)
 	l, err := w.Acquire(r)
+	if _, ok := errors.AsType[E](foreseen); !ok {
+		w.t.Errorf("%s: got %v, and foreseen was %v", r.Key.ID, err, foreseen)
+	}
 	if err == nil {
 		l.Close()
 		w.t.Fatalf("%s got %v", r.Key.ID, l.entry.Ranges)

@@ -51,7 +51,7 @@ func (sec *section) settle() error {
 	}
 	own := sec.store.own.pid
 	same := boot == sec.store.boot
-	if same && sec.whole && (by == own || by == initPIDNS) {
+	if sec.complete(boot, by) {
 		return nil
 	}
 	if !same && boot != "" {
@@ -81,34 +81,19 @@ func (sec *section) settle() error {
 	return nil
 }
 
+// complete says whether all that is alive has an entry, by what the link of the directory says.
+func (sec *section) complete(boot string, by uint64) bool {
+	return boot == sec.store.boot && sec.whole && (by == sec.store.own.pid || by == initPIDNS)
+}
+
 // rebuild makes an entry for each live namespace, unless one answers for it. Which IDs the
 // book grants by now is of no matter: it may have been another book, and may be so again.
 func (sec *section) rebuild() error {
-	alive, err := sec.store.live()
+	found, err := sec.store.found(sec.answered)
 	if err != nil {
 		return err
 	}
-	for _, l := range alive {
-		if l.Staged {
-			// Those who will enter it aren't there yet, and nothing else shows which IDs they will have.
-			if l, err = l.withMaps(); ended(err) {
-				continue
-			} else if err != nil {
-				return fmt.Errorf("lease: user namespace %d, in which process %d starts a container: %w", l.Inode, l.PID, err)
-			}
-		}
-		ids := l.IDs()
-		if ids.Empty() {
-			continue
-		}
-		known, err := sec.answered(l.Inode, ids)
-		if err != nil {
-			return err
-		}
-		if known {
-			continue
-		}
-		e := Entry{Ranges: ids, UserNS: l.Inode, PIDNS: sec.store.own.pid, PID: l.PID, Rebuilt: true}
+	for _, e := range found {
 		if err := sec.remove(e.name()); err != nil {
 			return err
 		}
@@ -119,6 +104,37 @@ func (sec *section) rebuild() error {
 		f.Close()
 	}
 	return nil
+}
+
+// found is an entry for each live namespace with IDs for which answered doesn't say that there
+// is one.
+func (s *Store) found(answered func(inode uint64, ids idmap.Set) (bool, error)) (found []Entry, err error) {
+	alive, err := s.live()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range alive {
+		if l.Staged {
+			// Those who will enter it aren't there yet, and nothing else shows which IDs they will have.
+			if l, err = l.withMaps(); ended(err) {
+				continue
+			} else if err != nil {
+				return nil, fmt.Errorf("lease: user namespace %d, in which process %d starts a container: %w", l.Inode, l.PID, err)
+			}
+		}
+		ids := l.IDs()
+		if ids.Empty() {
+			continue
+		}
+		known, err := answered(l.Inode, ids)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			found = append(found, Entry{Ranges: ids, UserNS: l.Inode, PIDNS: s.own.pid, PID: l.PID, Rebuilt: true})
+		}
+	}
+	return found, nil
 }
 
 // answered says whether an entry is for that user namespace and all those IDs.

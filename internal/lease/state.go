@@ -204,18 +204,11 @@ const stateName = "state.json"
 // of the mount namespace of whoever started the container; where no process is in
 // that any more, nobody can ask for the container either.
 func (s *Store) hasState(k Key) (bool, error) {
-	if k.ID == "" {
-		return false, nil
+	path, err := s.StatePath(k)
+	if err != nil || path == "" {
+		return false, err
 	}
-	root := ""
-	if k.MountNS != s.own.mount {
-		pid, err := processIn(k.MountNS)
-		if err != nil || pid == "" {
-			return false, err
-		}
-		root = "/proc/" + pid + "/root"
-	}
-	_, err := os.Lstat(root + filepath.Join(k.Root, k.ID, stateName))
+	_, err = os.Lstat(path)
 	switch {
 	case err == nil:
 		return true, nil
@@ -223,6 +216,23 @@ func (s *Store) hasState(k Key) (bool, error) {
 		return false, nil
 	}
 	return true, nil //nolint:nilerr // what can't be looked at may be there
+}
+
+// StatePath is where the low-level runtime keeps its state of a container, as a path for the
+// caller, whatever mount namespace it is in; "" if nobody is in that any more.
+func (s *Store) StatePath(k Key) (string, error) {
+	if k.ID == "" {
+		return "", nil
+	}
+	root := ""
+	if k.MountNS != s.own.mount {
+		pid, err := processIn(k.MountNS)
+		if err != nil || pid == "" {
+			return "", err
+		}
+		root = "/proc/" + pid + "/root"
+	}
+	return root + filepath.Join(k.Root, k.ID, stateName), nil
 }
 
 // processIn is the number of a process in a mount namespace; "" if there is none.
