@@ -105,9 +105,9 @@ func ParseVersion(output string) (Version, error) {
 
 // RuntimeVersion asks the low-level runtime at path for its version, and keeps
 // the answer in cacheDir, whose parent must be there, for as long as the file is
-// the same. The cache is a
-// symbolic link whose target is the answer: it is made in one step, and there
-// is no half of it. A cache that can't be written is done without.
+// the same. The cache is a symbolic link whose target is the answer: it is made in
+// one step, and there is no half of it. A cache that can't be written is done
+// without, and so is one of no name.
 func RuntimeVersion(path, cacheDir string) (Version, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -115,7 +115,7 @@ func RuntimeVersion(path, cacheDir string) (Version, error) {
 	}
 	link := filepath.Join(cacheDir, fmt.Sprintf("%x-%x-%x-%x.%x-%x.%x",
 		st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec))
-	if known, err := os.Readlink(link); err == nil {
+	if known, err := os.Readlink(link); cacheDir != "" && err == nil {
 		if v, err := ParseVersion(known); err == nil {
 			return v, nil
 		}
@@ -130,6 +130,9 @@ func RuntimeVersion(path, cacheDir string) (Version, error) {
 	v, err := ParseVersion(string(output))
 	if err != nil {
 		return Version{}, fmt.Errorf("low-level runtime: %s: %w", path, err)
+	}
+	if cacheDir == "" {
+		return v, nil
 	}
 	if err := os.Mkdir(cacheDir, 0o711); err == nil || errors.Is(err, os.ErrExist) {
 		_ = os.Symlink(v.Name+" version "+v.Text, link)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -49,26 +48,11 @@ type shiftedMount struct {
 
 // prepareOverlay builds the overlay on the target.
 func (r Request) prepareOverlay(info *mountinfo.Info) error {
-	options, err := parseOverlay(info.VFSOptions)
-	if err != nil {
-		return fmt.Errorf("root filesystem: %s: an overlay: %w", r.Source.Name(), err)
-	}
-	if !r.HasRoot {
-		return fmt.Errorf("root filesystem: %s: an overlay: the container has no ID 0, to whom the overlay's work directory would belong: map inner 0", r.Source.Name())
-	}
-	found, err := findLayers(r.Source, options)
+	o, err := r.openOverlay(info)
 	if err != nil {
 		return err
-	}
-	defer found.close()
-	o := &overlay{request: r, options: options, layers: found, attrs: mountAttrs(info.Options) | unix.MOUNT_ATTR_NODEV}
-	if options.readOnly {
-		o.attrs |= unix.MOUNT_ATTR_RDONLY
 	}
 	defer o.close()
-	if err := o.check(); err != nil {
-		return err
-	}
 	if err := o.makeWork(); err != nil {
 		return fmt.Errorf("root filesystem: work directory: %w", err)
 	}
@@ -81,7 +65,51 @@ func (r Request) prepareOverlay(info *mountinfo.Info) error {
 	return o.forgetMounts()
 }
 
+// openOverlay finds and opens what an overlay is built from, and refuses what can't be, or
+// mustn't.
+func (r Request) openOverlay(info *mountinfo.Info) (*overlay, error) {
+	options, err := parseOverlay(info.VFSOptions)
+	if err != nil {
+		return nil, fmt.Errorf("root filesystem: %s: an overlay: %w", r.Source.Name(), err)
+	}
+	if !r.HasRoot {
+		return nil, fmt.Errorf("root filesystem: %s: an overlay: the container has no ID 0, to whom the overlay's work directory would belong: map inner 0", r.Source.Name())
+	}
+	found, err := findLayers(r.Source, options)
+	if err != nil {
+		return nil, err
+	}
+	o := &overlay{request: r, options: options, layers: found, attrs: mountAttrs(info.Options) | unix.MOUNT_ATTR_NODEV}
+	if options.readOnly {
+		o.attrs |= unix.MOUNT_ATTR_RDONLY
+	}
+	if err := o.check(); err != nil {
+		o.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// tryOverlay is prepareOverlay as far as it goes without a mount or a directory made.
+func (r Request) tryOverlay(info *mountinfo.Info) error {
+	o, err := r.openOverlay(info)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	if err := o.gather(); err != nil {
+		return err
+	}
+	for _, m := range o.shifted {
+		if err := o.clone(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (o *overlay) close() {
+	o.layers.close()
 	for _, f := range append(append([]*os.File{o.upper, o.work}, o.lower...), o.data...) {
 		if f != nil {
 			f.Close()
@@ -101,68 +129,6 @@ func (l *layers) all() []*os.File {
 		out = append(out, l.upper)
 	}
 	return append(append(out, l.lower...), l.data...)
-}
-
-// check refuses layers that nobody has set aside for root filesystems, that are
-// overlays themselves, and an upper one that others can walk to: root inside may
-// leave a setuid program there.
-func (o *overlay) check() error {
-	if err := o.checkAside(); err != nil {
-		return err
-	}
-	for _, layer := range o.layers.all() {
-		var st unix.Statfs_t
-		if err := unix.Fstatfs(int(layer.Fd()), &st); err != nil {
-			return fmt.Errorf("root filesystem: %w", &os.PathError{Op: "fstatfs", Path: layer.Name(), Err: err})
-		}
-		if uint32(st.Type) == unix.OVERLAYFS_SUPER_MAGIC {
-			return fmt.Errorf("root filesystem: %s: its layer %s lies on an overlay itself: %w: put the engine's data on ext4, xfs, btrfs or tmpfs",
-				o.request.Source.Name(), layer.Name(), ErrNoIDMap)
-		}
-	}
-	if o.layers.upper == nil || o.request.AllowExposed {
-		return nil
-	}
-	// The list of the request is older than the layers are open.
-	mounts, err := Mounts()
-	if err != nil {
-		return fmt.Errorf("root filesystem: %w", err)
-	}
-	return refuseExposed(o.layers.upper, mounts)
-}
-
-// checkAside refuses an overlay that isn't an engine's for a container: that of a live
-// system's /, say, or one with / as a layer. Root inside is root of all that is
-// in the layers.
-//
-// An engine mounts it beside the upper layer or in the bundle, and keeps all layers in one place:
-// directories of one directory.
-func (o *overlay) checkAside() error {
-	merged := o.request.Source.Name()
-	first := o.layers.all()[0].Name() // the upper one, if there is one
-	bases := slices.Clone(o.request.Within)
-	if store := grandparent(first); store != "/" && store != "." {
-		bases = append(bases, store)
-	}
-	within := func(path string, bases []string) bool {
-		return slices.ContainsFunc(bases, func(dir string) bool {
-			below, ok := under(dir, path)
-			return ok && below != ""
-		})
-	}
-	beside := o.layers.upper != nil && filepath.Dir(merged) == filepath.Dir(first)
-	if o.layers.upper == nil {
-		beside = within(merged, bases)
-	}
-	if !beside && !within(merged, o.request.Within) {
-		return outside(fmt.Sprintf("%s: an overlay", merged), append([]string{filepath.Dir(first)}, o.request.Within...))
-	}
-	for _, layer := range o.layers.all() {
-		if !within(layer.Name(), bases) {
-			return outside(fmt.Sprintf("%s: an overlay: its layer %s", merged, layer.Name()), bases)
-		}
-	}
-	return nil
 }
 
 // makeWork makes the work directory. It is the host's root's on disk, as the
@@ -204,9 +170,8 @@ func (o *overlay) makeWork() error {
 	return nil
 }
 
-// shift clones what holds the layers, as few mounts as there can be, shifts the
-// clones, and opens the layers there.
-func (o *overlay) shift() error {
+// gather finds the directories that hold the layers, as few mounts as there can be.
+func (o *overlay) gather() error {
 	for _, layer := range o.layers.all() {
 		id, err := linux.MountID(layer)
 		if err != nil {
@@ -217,6 +182,14 @@ func (o *overlay) shift() error {
 			dir = filepath.Dir(dir) // which holds the work directory too
 		}
 		o.join(id, dir)
+	}
+	return nil
+}
+
+// shift clones what holds the layers, shifts the clones, and opens the layers there.
+func (o *overlay) shift() error {
+	if err := o.gather(); err != nil {
+		return err
 	}
 	for i, m := range o.shifted {
 		if err := o.attach(m, o.scratch(i)); err != nil {
@@ -264,7 +237,8 @@ func (o *overlay) scratch(i int) string {
 	return filepath.Join(o.request.Scratch, "layers"+strconv.Itoa(i))
 }
 
-func (o *overlay) attach(m *shiftedMount, target string) error {
+// clone makes the shifted clone, which is mounted nowhere.
+func (o *overlay) clone(m *shiftedMount) error {
 	dir, err := linux.OpenPlace(m.dir, true)
 	if err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
@@ -275,6 +249,13 @@ func (o *overlay) attach(m *shiftedMount, target string) error {
 	}
 	if err := m.tree.IDMap(o.request.UserNS); err != nil {
 		return explainIDMap(dir, err)
+	}
+	return nil
+}
+
+func (o *overlay) attach(m *shiftedMount, target string) error {
+	if err := o.clone(m); err != nil {
+		return err
 	}
 	if err := os.Mkdir(target, 0o700); err != nil {
 		return fmt.Errorf("root filesystem: %w", err)

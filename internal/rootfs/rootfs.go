@@ -100,6 +100,24 @@ func Prepare(r Request) (Method, error) {
 	return method, nil
 }
 
+// Try finds out what [Prepare] would refuse, as far as it can be told without
+// making anything: it mounts nothing, and needs neither Target nor Scratch.
+func (r Request) Try() error {
+	switch r.Method() {
+	case Overlay:
+		return r.tryOverlay(r.overlay())
+	case IDMap:
+		if err := r.checkShift(); err != nil {
+			return err
+		}
+	}
+	tree, err := r.clone()
+	if err != nil {
+		return err
+	}
+	return tree.Close()
+}
+
 // Method is the one that [Prepare] will take, or refuse to.
 func (r Request) Method() Method {
 	switch {
@@ -123,25 +141,36 @@ func (r Request) overlay() *mountinfo.Info {
 
 // bind mounts the source itself, shifted if it is to be.
 func (r Request) bind() error {
-	tree, err := linux.CloneTree(r.Source)
+	tree, err := r.clone()
 	if err != nil {
-		return fmt.Errorf("root filesystem: %w", err)
+		return err
 	}
 	defer tree.Close()
-	// Device nodes of an image are nobody's to open, whoever owns them.
-	err = tree.Set(linux.Attrs{Set: unix.MOUNT_ATTR_NODEV})
-	if r.UserNS != nil {
-		if err := tree.IDMap(r.UserNS); err != nil {
-			return explainIDMap(r.Source, err)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("root filesystem: %w", err)
-	}
 	if err := tree.Attach(r.Target); err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
 	return nil
+}
+
+// clone is a clone of the source's mount, shifted if it is to be, that is mounted nowhere yet.
+func (r Request) clone() (*linux.Tree, error) {
+	tree, err := linux.CloneTree(r.Source)
+	if err != nil {
+		return nil, fmt.Errorf("root filesystem: %w", err)
+	}
+	// Device nodes of an image are nobody's to open, whoever owns them.
+	err = tree.Set(linux.Attrs{Set: unix.MOUNT_ATTR_NODEV})
+	if err != nil {
+		err = fmt.Errorf("root filesystem: %w", err)
+	} else if r.UserNS != nil {
+		if err = tree.IDMap(r.UserNS); err != nil {
+			err = explainIDMap(r.Source, err)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, tree.Close())
+	}
+	return tree, nil
 }
 
 // mountOf is the mount that f was opened on.

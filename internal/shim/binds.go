@@ -164,6 +164,15 @@ func (p *plan) stageBinds(c *call, userns *os.File) error {
 }
 
 func (b *bind) stage(c *call, p *plan, userns *os.File) error {
+	if err := b.settle(c, p, userns); err != nil {
+		return err
+	}
+	return b.taken.Stage(b.target(), b.attrs...)
+}
+
+// settle shifts the owners on what was taken, which is mounted nowhere yet; or finds out
+// that they can't be, and what follows from that.
+func (b *bind) settle(c *call, p *plan, userns *os.File) error {
 	err := b.shift(p, userns)
 	if errors.Is(err, rootfs.ErrNoIDMap) {
 		if c.cfg.BindFallback != config.BindFallbackPlain && !openToAll(b.taken.Source) {
@@ -171,10 +180,7 @@ func (b *bind) stage(c *call, p *plan, userns *os.File) error {
 		}
 		b.As, b.Why, err = asNobody, err.Error(), nil
 	}
-	if err != nil {
-		return err
-	}
-	return b.taken.Stage(b.target(), b.attrs...)
+	return err
 }
 
 func (b *bind) shift(p *plan, userns *os.File) error {

@@ -42,10 +42,11 @@ func (p *plan) choose(c *call, grant *registry.Grant, owner ownership) error {
 	for _, r := range all {
 		request.Rooms = append(request.Rooms, lease.Room{IDs: r.Line.Range, Free: r.Free, Size: r.Size})
 	}
-	if err := p.acquire(c, request); err != nil {
+	ids, err := p.acquire(c, request)
+	if err != nil {
 		return explainFull(err, owner, all)
 	}
-	p.uids = idmap.Map{{Inner: 0, Outer: p.lease.Range.Start, Count: p.lease.Range.Count}}
+	p.uids = idmap.Map{{Inner: 0, Outer: ids.Start, Count: ids.Count}}
 	p.gids = slices.Clone(p.uids)
 	return nil
 }
@@ -70,25 +71,32 @@ func (p *plan) hold(c *call, owner ownership) error {
 		}
 		request.UserNS = inode
 	}
-	err := p.acquire(c, request)
+	_, err := p.acquire(c, request)
 	if held, ok := errors.AsType[*lease.HeldError](err); ok {
 		return fmt.Errorf("%w: wait for its end, map other IDs, or give %s the flag shared, under which containers have the same IDs", held, where(p.verdict))
 	}
 	return err
 }
 
-// acquire takes the IDs. That there is such a container already is said in the low-level runtime's
-// words, which engines know.
-func (p *plan) acquire(c *call, r lease.Request) error {
+// acquire takes the IDs, or only looks which ones it would take, and gives the range that was
+// chosen. That there is such a container already is said in the low-level runtime's words, which
+// engines know.
+func (p *plan) acquire(c *call, r lease.Request) (ids idmap.Range, err error) {
 	store, err := c.leases()
 	if err != nil {
-		return err
+		return idmap.Range{}, err
 	}
 	r.Key = store.KeyOf(c.engineRoot(), c.inv.ID)
-	if p.lease, err = store.Acquire(r); errors.Is(err, lease.ErrExists) {
-		return fmt.Errorf("runc %s failed: %w", c.inv.Verb, lease.ErrExists)
+	if c.dry {
+		ids, err = store.Foresee(r)
+	} else if p.lease, err = store.Acquire(r); err == nil {
+		ids = p.lease.Range
 	}
-	return err
+	p.taken = err == nil
+	if errors.Is(err, lease.ErrExists) {
+		return idmap.Range{}, fmt.Errorf("runc %s failed: %w", c.inv.Verb, lease.ErrExists)
+	}
+	return ids, err
 }
 
 // leases is where is kept which IDs are held.

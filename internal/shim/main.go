@@ -48,6 +48,8 @@ type call struct {
 	subject subject
 	cfg     config.Config
 	log     *report.Log // nil until it is opened
+	// dry says that nothing is to be taken, made or written: see [Foresee].
+	dry bool
 }
 
 // Main is the whole program: it becomes the low-level runtime, or returns the

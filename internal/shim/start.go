@@ -57,6 +57,7 @@ type plan struct {
 	// uids and gids are the container's maps, counted on the host.
 	uids, gids idmap.Map
 	lease      *lease.Lease // nil until IDs are taken, and if there are none to take
+	taken      bool         // they are, or would be if this weren't dry
 	binds      []*bind
 	cover      bool // the bundle's directory is replaced as a whole
 	plan       specpatch.Plan
@@ -102,7 +103,11 @@ func (c *call) prepare(low string, p *plan, d *decision) error {
 // knownRuntime refuses a low-level runtime that may read what it is given in
 // another way than it was judged, or can't do what is needed.
 func (c *call) knownRuntime(low string, d *decision) (oci.Version, error) {
-	version, err := oci.RuntimeVersion(low, versionsDir)
+	cache := versionsDir
+	if c.dry {
+		cache = ""
+	}
+	version, err := oci.RuntimeVersion(low, cache)
 	if err != nil {
 		return oci.Version{}, err
 	}
@@ -169,7 +174,7 @@ func (p *plan) judge(c *call, grant *registry.Grant, owner ownership, d *decisio
 	if err := p.checkFlags(c); err != nil {
 		return err
 	}
-	if p.lease == nil && c.mayMount() {
+	if !p.taken && c.mayMount() {
 		return p.hold(c, owner)
 	}
 	return nil
@@ -249,6 +254,9 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	patched, err := p.patch(userns, record.String(), d)
 	if err != nil {
 		return err
+	}
+	if c.dry {
+		return p.tryShifts(c, request, userns, d)
 	}
 	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
 		return err

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/internal/rootfs"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// Asked is a container that isn't to be started, but of which somebody wants to know what
+// would become of it.
+type Asked struct {
+	Bundle string // its directory
+	Owner  string // as of --owner; "" if that isn't given
+	Config string // as of --config; "" for the host's file
+	Root   string // the engine's --root; "" for the low-level runtime's own
+	ID     string // the container's; "" for the name of the bundle's directory
+}
+
+// Foreseen is what create would decide by what is known now, in the words of the
+// audit log (docs/configuration.md).
+type Foreseen struct {
+	Refused error // why it would be refused; nil if it would be granted
+
+	Owner, OwnerBy string
+	Root, ID       string
+	Bundle         string
+	// UIDs and GIDs are the maps, as INNER:OUTER:COUNT; "" if it didn't get so far. Asked says that
+	// the bundle, or what it joins, brings them, so that no range is chosen.
+	UIDs, GIDs string
+	Asked      bool
+	Lines      []string // of the book, that allow them, as file:line
+	Flags      string   // of those lines
+	Changes    []specpatch.Change
+	Binds      []ForeseenBind
+	Method     rootfs.Method
+	Runtime    string // path and version
+}
+
+// ForeseenBind is a bind mount of the bundle, and who root inside would be on it.
+type ForeseenBind struct {
+	Destination, Source string
+	As                  string // "root", an account of the host, or "nobody"
+	Why                 string // where one could expect another; may be empty
+}
+
+// Foresee goes the way of create as far as it can be gone without taking, making or
+// writing anything, audit log and caches among it. What can go wrong later, while mounts are
+// made, isn't foreseen; nor what others do meanwhile.
+//
+// The error is about the question: who would be refused is in [Foreseen]. It has to be called
+// on the main thread, to which it gives a mount namespace of its own, once in a process.
+func Foresee(a Asked) (Foreseen, error) {
+	argv := []string{ProgramName}
+	if a.Owner != "" {
+		argv = append(argv, "--owner="+a.Owner)
+	}
+	if a.Config != "" {
+		argv = append(argv, "--config="+a.Config)
+	}
+	if a.Root != "" {
+		argv = append(argv, "--root="+a.Root)
+	}
+	bundle, err := filepath.Abs(a.Bundle)
+	if err != nil {
+		return Foreseen{}, err
+	}
+	if info, err := os.Stat(bundle); err != nil {
+		return Foreseen{}, fmt.Errorf("bundle: %w: expected the directory of a bundle, which has %s in it", err, oci.ConfigName)
+	} else if !info.IsDir() {
+		return Foreseen{}, fmt.Errorf("bundle: %s: it isn't a directory: expected the one that has %s in it", bundle, oci.ConfigName)
+	}
+	id := a.ID
+	if id == "" {
+		id = filepath.Base(bundle)
+	}
+	c := &call{program: ProgramName, dry: true}
+	if c.inv, err = oci.ParseArgs(append(argv, "create", "--bundle="+bundle, "--", id)); err != nil {
+		return Foreseen{}, err
+	}
+	if c.subject, err = identify(); err != nil {
+		return Foreseen{}, err
+	}
+	d := c.newDecision()
+	f := Foreseen{Root: d.Root, ID: d.ID}
+	p := new(plan)
+	f.Refused = c.foresee(p, d)
+	f.Owner, f.OwnerBy, f.Bundle = d.Owner, d.OwnerBy, d.Bundle
+	f.UIDs, f.GIDs, f.Asked = d.GrantedUIDs, d.GrantedGIDs, d.AskedUIDs != ""
+	f.Lines, f.Flags, f.Changes, f.Runtime = d.Lines, d.Flags, d.Changes, d.Runtime
+	f.Method = rootfs.Method(d.Rootfs)
+	for _, b := range d.Binds {
+		f.Binds = append(f.Binds, ForeseenBind{b.Destination, b.Source, b.As, b.Why})
+	}
+	return f, nil
+}
+
+// foresee is the way of run and start, up to what is made.
+func (c *call) foresee(p *plan, d *decision) error {
+	var err error
+	if c.cfg, err = c.config(); err != nil {
+		return err
+	}
+	low, err := oci.FindRuntime(c.cfg.Runtimes, 0)
+	if err != nil {
+		return err
+	}
+	return c.prepare(low, p, d)
+}
+
+// tryShifts is what is done instead of the stage where nothing is to be made: it finds out
+// whether owners can be shifted.
+func (p *plan) tryShifts(c *call, request rootfs.Request, userns *os.File, d *decision) error {
+	d.Rootfs = string(request.Method())
+	errs := []error{request.Try()}
+	for _, b := range p.binds {
+		if err := b.settle(c, p, userns); err != nil {
+			errs = append(errs, fmt.Errorf("mounts[%d]: %s: %w", b.index, b.Destination, err))
+		}
+	}
+	d.Binds = p.bindReports()
+	return errors.Join(errs...)
+}
