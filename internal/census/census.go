@@ -55,6 +55,9 @@ type Census struct {
 	Leases []lease.Status
 	// Live is the user namespaces with a process in them, other than the caller's.
 	Live []lease.LiveNS
+	// Kin is where those come from, by their inode number. One that can't be looked at, as when
+	// its last process has ended meanwhile, isn't in it.
+	Kin map[uint64]Kin
 }
 
 // Take looks at everything. It needs root: the leases are root's, and the processes
@@ -72,7 +75,7 @@ func Take(p Paths) (*Census, error) {
 	if err != nil {
 		return nil, fmt.Errorf("census: %w", err)
 	}
-	return &Census{World: w, Leases: leases, Live: live}, nil
+	return &Census{World: w, Leases: leases, Live: live, Kin: kinOf(live)}, nil
 }
 
 // Leases is the ranges that are held on this host, by where they begin. Where the caller
@@ -171,9 +174,16 @@ func (c *Census) alive() []Use {
 
 // leased says whether a lease answers for all IDs of a live namespace, and names it better.
 func (c *Census) leased(ns lease.LiveNS, ids idmap.Set) bool {
-	return slices.ContainsFunc(c.Leases, func(l lease.Status) bool {
-		return ns.Inode != 0 && l.UserNS == ns.Inode && ids.Subtract(l.Ranges).Empty()
-	})
+	return slices.ContainsFunc(c.Leases, func(l lease.Status) bool { return c.answers(l, ns, ids) })
+}
+
+// answers says whether the namespace, or one that it lies in, is the lease's, and has no IDs
+// beside it.
+func (c *Census) answers(l lease.Status, ns lease.LiveNS, ids idmap.Set) bool {
+	if ns.Inode == 0 || l.UserNS == 0 || !l.Ranges.ContainsSet(ids) {
+		return false
+	}
+	return l.UserNS == ns.Inode || slices.Contains(c.Kin[ns.Inode].Parents, l.UserNS)
 }
 
 // Holder is a lease in words: "container web of /run/runc".

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package census
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// roomy is where no allocator warns.
+const roomy = 1879048192
+
+func at(start, count uint32) idmap.Map { return idmap.Map{{Inner: 0, Outer: start, Count: count}} }
+
+// recorded is a record for each lease, with these flags.
+func recorded(flags string) func(lease.Status) (lease.Record, error) {
+	return func(l lease.Status) (lease.Record, error) {
+		return lease.Record{Owner: l.Owner, Flags: flags}, nil
+	}
+}
+
+func unrecorded(lease.Status) (lease.Record, error) { return lease.Record{}, ErrNoRecord }
+
+// of gives a lease its owner.
+func of(owner string, l lease.Status) lease.Status {
+	l.Owner = owner
+	return l
+}
+
+func users(all ...registry.Account) registry.World {
+	return registry.World{Host: registry.Host{Users: all}}
+}
+
+var (
+	alice = registry.Account{Name: "alice", ID: 1000, Where: "/etc/passwd:2"}
+	bob   = registry.Account{Name: "bob", ID: 1001, Where: "/etc/passwd:3"}
+)
+
+func TestAudit(t *testing.T) {
+	me := fmt.Sprintf("process %d (census.test) in a user namespace", os.Getpid())
+	two := []string{fmt.Sprintf("alice:%d:65536:", roomy), fmt.Sprintf("bob:%d:65536:", roomy+65536)}
+	for name, tc := range map[string]struct {
+		census Census
+		lines  []string
+		record func(lease.Status) (lease.Record, error)
+		want   []string // the beginning of each finding
+	}{
+		"nothing": {lines: two},
+		"a container in its own line": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, lines: two,
+		},
+		"by name and by number": {
+			census: Census{World: users(alice), Leases: []lease.Status{of("1000", held("/r", "a", 7, set(roomy, 65536)))}}, lines: two,
+		},
+		"in another's line": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy+65536, 65536)))}}, lines: two,
+			want: []string{
+				"error: container a of /r: has [1879113728-1879179264) of owner alice, which belongs to bob (/etc/usernamespaces:2) by now: stop it",
+				"warning: container a of /r: [1879113728-1879179264) isn't granted to alice any more: it keeps",
+			},
+		},
+		"in no line": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy+(1<<20), 1)))}}, lines: two,
+			want: []string{"warning: container a of /r: [1880096768-1880096769) isn't granted to alice any more"},
+		},
+		"half in its line": {
+			census: Census{Leases: []lease.Status{of("bob", held("/r", "a", 7, set(roomy+131072-10, 20)))}}, lines: two,
+			want: []string{"warning: container a of /r: [1879179264-1879179274) isn't granted to bob any more"},
+		},
+		"other flags by now": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, record: recorded(""),
+			lines: []string{fmt.Sprintf("alice:%d:65536:deny-setgroups", roomy)},
+			want:  []string{"warning: container a of /r: it has the flags none, and the book says deny-setgroups: it keeps"},
+		},
+		"fewer flags by now": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, record: recorded("deny-setgroups,no-new-privs"), lines: two,
+			want: []string{"warning: container a of /r: it has the flags deny-setgroups,no-new-privs, and the book says none: it keeps"},
+		},
+		"another size is no difference": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, record: recorded("size=65536"), lines: two,
+		},
+		"flags of another build": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, record: recorded("of-tomorrow"), lines: two,
+			want: []string{`warning: container a of /r: it has the flags "of-tomorrow", which this build doesn't know`},
+		},
+		"a record that can't be read": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, lines: two,
+			record: func(lease.Status) (lease.Record, error) { return lease.Record{}, lease.ErrRecord },
+			want:   []string{"warning: container a of /r: what was written down of it can't be read: record of the container: exec is refused"},
+		},
+		"two have the same": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 10))), of("alice", held("/r", "b", 8, set(roomy+5, 10)))}}, lines: two,
+			want: []string{"error: container a of /r: has [1879048197-1879048202), and so has container b of /r: stop one of them"},
+		},
+		"two in one namespace": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 10))), of("alice", held("/r", "b", 7, set(roomy, 10)))}}, lines: two,
+		},
+		"one that has ended, with a process": {
+			census: Census{Leases: []lease.Status{func() lease.Status {
+				l := of("alice", held("/r", "a", 7, set(roomy, 10)))
+				l.State, l.Alive = lease.Process, 4711
+				return l
+			}()}}, lines: two,
+			want: []string{"warning: container a of /r, process 4711: has ended, and a process has IDs of [1879048192-1879048202) still, so that nobody else gets them: ps -fp 4711"},
+		},
+		"one that was found alive": {
+			census: Census{Leases: []lease.Status{{Entry: lease.Entry{Ranges: set(roomy, 10), Rebuilt: true, UserNS: 7}, State: lease.Process, Alive: 4711}}}, lines: two,
+			want: []string{"warning: a container that was found alive, process 4711: has [1879048192-1879048202), and no lease of it was left"},
+		},
+		"root's namespace in a line": {
+			census: Census{Live: []lease.LiveNS{live(9, at(roomy, 10))}, Kin: map[uint64]Kin{9: {}}}, lines: two,
+			want: []string{"error: " + me + " that UID 0 made: has [1879048192-1879048202) of alice (/etc/usernamespaces:1), and no lease: a container of alice could get them too: end it, or move the line: ps -fp "},
+		},
+		"a namespace of who can't be told": {
+			census: Census{Live: []lease.LiveNS{live(9, at(roomy, 10))}}, lines: two,
+			want: []string{"error: " + me + ": has [1879048192-1879048202) of alice"},
+		},
+		"in a reserved line": {
+			census: Census{Live: []lease.LiveNS{live(9, at(roomy, 10))}, Kin: map[uint64]Kin{9: {}}},
+			lines:  []string{fmt.Sprintf("incus:%d:65536:reserved", roomy)},
+		},
+		"her own, in her line": {
+			census: Census{World: users(alice), Live: []lease.LiveNS{live(9, at(roomy, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}}}, lines: two,
+		},
+		"hers, in his line": {
+			census: Census{World: users(alice, bob), Live: []lease.LiveNS{live(9, at(roomy+65536, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}}}, lines: two,
+			want: []string{"error: " + me + " that alice made: has [1879113728-1879113738) of bob"},
+		},
+		"inside of a container": {
+			census: Census{
+				Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))},
+				Live:   []lease.LiveNS{live(7, at(roomy, 65536)), live(9, at(roomy+1000, 10))}, Kin: map[uint64]Kin{9: {Creator: roomy, Parents: []uint64{7}}},
+			}, lines: two,
+		},
+		"beside a container": {
+			census: Census{
+				Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))},
+				Live:   []lease.LiveNS{live(7, at(roomy, 65536)), live(9, at(roomy+1000, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}},
+			}, lines: two,
+			want: []string{
+				"error: " + me + " that UID 1000 made: has [1879049192-1879049202) of alice",
+				"error: " + me + " that UID 1000 made: has [1879049192-1879049202), which container a of /r holds: end one of them",
+			},
+		},
+		"two users have the same": {
+			census: Census{
+				World: users(alice, bob), Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000005, 10))},
+				Kin: map[uint64]Kin{9: {Creator: 1000}, 10: {Creator: 1001}},
+			},
+			want: []string{"error: " + me + " that alice made: has [3000005-3000010), and so has " + me + " that bob made: end one of them"},
+		},
+		"two of one user, and one inside of another": {
+			census: Census{
+				World: users(alice), Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000005, 10)), live(11, at(3000006, 2))},
+				Kin: map[uint64]Kin{9: {Creator: 1000}, 10: {Creator: 1000}, 11: {Creator: 3000005, Parents: []uint64{10}}},
+			},
+			want: []string{"error: " + me + " that alice made: has [3000006-3000008), and so has " + me + " that UID 3000005 made: end one"},
+		},
+		"her own ID": {
+			census: Census{World: users(alice), Live: []lease.LiveNS{live(9, at(1000, 1))}, Kin: map[uint64]Kin{9: {Creator: 1000}}},
+		},
+		"another account": {
+			census: Census{World: users(alice, bob), Live: []lease.LiveNS{live(9, at(1000, 2))}, Kin: map[uint64]Kin{9: {Creator: 1000}}},
+			want:   []string{"error: " + me + " that alice made: may be user bob (/etc/passwd:3), since 1001 is in its map: move the account"},
+		},
+		"root's map of an account": {
+			census: Census{World: users(alice), Live: []lease.LiveNS{live(9, at(1000, 2))}, Kin: map[uint64]Kin{9: {}}},
+		},
+		"lines of nobody": {
+			census: Census{World: registry.World{
+				Host:    registry.Host{Users: []registry.Account{alice}},
+				SubUIDs: []registry.SubID{{Owner: "alice", Range: idmap.Range{Start: 3000000, Count: 1}, Where: "/etc/subuid:1"}, {Owner: "gone", Range: idmap.Range{Start: 3000001, Count: 1}, Where: "/etc/subuid:2"}},
+				SubGIDs: []registry.SubID{{Owner: "containers", Range: idmap.Range{Start: 3000000, Count: 1}, Where: "/etc/subgid:1"}, {Owner: "1000", Range: idmap.Range{Start: 3000001, Count: 1}, Where: "/etc/subgid:2"}},
+			}},
+			want: []string{"warning: /etc/subuid:2: gone has no account, and [3000001-3000002) is kept for them"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			record := tc.record
+			if record == nil {
+				record = unrecorded
+			}
+			var got []string
+			for _, f := range tc.census.Audit(book(t, tc.lines...), record) {
+				got = append(got, f.Severity.String()+": "+f.Message)
+				if f.Where == "" || f.Range.Count == 0 || strings.Contains(f.Message, "%!") {
+					t.Errorf("%+v", f)
+				}
+			}
+			if len(got) != len(tc.want) {
+				t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
+			}
+			for i, want := range tc.want {
+				if !strings.HasPrefix(got[i], want) {
+					t.Errorf("got  %s\nwant %s", got[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestKin(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	id := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 3000000000, Size: 10}}
+	child := exec.Command("unshare", "--user", "--map-root-user", "sleep", "1000")
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: id, GidMappings: id, Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{NoSetGroups: true}}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}()
+	proc := fmt.Sprintf("/proc/%d/", child.Process.Pid)
+	own, err := inodeOf("/proc/self/ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if name, err := os.ReadFile(proc + "comm"); err != nil {
+			t.Fatal(err)
+		} else if string(name) == "sleep\n" {
+			break
+		}
+		_ = exec.Command("sleep", "0.01").Run()
+	}
+	inode, err := inodeOf(proc + "ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kin, ok := kinAt(proc+"ns/user", inode, own)
+	if !ok || kin.Creator != 3000000000 || len(kin.Parents) != 1 || kin.Parents[0] == own || kin.Parents[0] == inode {
+		t.Errorf("got %+v %v", kin, ok)
+	}
+	if _, ok := kinAt(proc+"ns/user", inode+1, own); ok {
+		t.Error("another namespace than the one that was meant")
+	}
+	if _, ok := kinAt(proc+"ns/net", inode, own); ok {
+		t.Error("not a user namespace")
+	}
+	all := kinOf([]lease.LiveNS{{Inode: inode, PID: child.Process.Pid}, {Inode: 0, PID: child.Process.Pid}, {Inode: 1, PID: 1 << 30}})
+	if len(all) != 1 || all[inode].Creator != 3000000000 {
+		t.Errorf("got %+v", all)
+	}
+}
+
+func TestReadRecord(t *testing.T) {
+	dir := t.TempDir()
+	record := lease.Record{Owner: "alice", UIDs: at(1, 2), GIDs: at(3, 4)}
+	path := filepath.Join(dir, "state.json")
+	write(t, path, fmt.Sprintf(`{"id":"a","config":{"labels":["bundle=/x",%q]},"more":1}`, specpatch.RecordAnnotation+"="+record.String()))
+	got, err := readRecord(path)
+	if err != nil || got.Owner != "alice" || !got.UIDs.Equal(at(1, 2)) || !got.GIDs.Equal(at(3, 4)) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if err := os.Symlink(path, dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(dir+"/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/none", `{"config":{"labels":["bundle=/x"]}}`)
+	write(t, dir+"/broken", `{"config":`)
+	write(t, dir+"/odd", `{"config":{"labels":["`+specpatch.RecordAnnotation+`={}"]}}`)
+	for name, want := range map[string]string{
+		"gone": "no record", "link": "too many levels of symbolic links", "fifo": "isn't a regular file", "none": "no record", "broken": "unexpected EOF", "odd": "it has version 0",
+	} {
+		if got, err := readRecord(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestWho(t *testing.T) {
+	l := of("alice", held("/r", "a", 7, set(roomy, 65536)))
+	early := of("alice", held("/r", "early", 0, set(roomy+65536, 10)))
+	recorded := of("alice", held("/r", "recorded", 0, set(roomy+65546, 10)))
+	c := &Census{
+		World: registry.World{
+			Host:      registry.Host{Users: []registry.Account{alice}, Groups: []registry.Account{{Name: "staff", ID: 1000, Where: "/etc/group:1"}}},
+			SubUIDs:   []registry.SubID{{Owner: "alice", Range: idmap.Range{Start: roomy, Count: 10}, Where: "/etc/subuid:1"}},
+			SubGIDs:   []registry.SubID{{Owner: "bob", Range: idmap.Range{Start: roomy, Count: 10}, Where: "/etc/subgid:1"}},
+			Installed: []registry.Software{registry.Systemd},
+		},
+		Leases: []lease.Status{l, early, recorded},
+		Live: []lease.LiveNS{
+			{Inode: 7, PID: os.Getpid(), UIDs: at(roomy, 65536), GIDs: at(roomy, 5)},
+			live(9, at(3000000, 10)),
+			{Inode: 10, PID: os.Getpid(), Has: set(1000, 1)},
+		},
+	}
+	b := book(t, fmt.Sprintf("alice:%d:131072:", roomy), "later:5000000:10:reserved")
+	for id, want := range map[uint32]string{
+		roomy + 3:     "container a user 3 inside, group 3 inside|grant alice user, group|subuid alice user|subgid bob group",
+		roomy + 7:     "container a user 7 inside|grant alice user, group|subuid alice user|subgid bob group",
+		roomy + 65540: "container early user, group|grant alice user, group",
+		roomy + 65549: "container recorded user 1 inside|grant alice user, group",
+		3000004:       "process ME user 4 inside, group 4 inside",
+		1000:          "process ME user, group|user alice user|group staff group",
+		5000001:       "reserved later user, group",
+		61200:         "software systemd user, group",
+		77:            "",
+	} {
+		var got []string
+		for _, claim := range c.Who(b, id, func(l lease.Status) (lease.Record, bool) {
+			return lease.Record{UIDs: at(roomy+65548, 8), GIDs: at(1, 1)}, l.ID == "recorded"
+		}) {
+			who := claim.Who
+			if claim.Kind == KindProcess {
+				who = "ME"
+			}
+			got = append(got, fmt.Sprintf("%s %s %s", claim.Kind, who, claim.As()))
+		}
+		if text := strings.Join(got, "|"); text != want {
+			t.Errorf("%d: got %s, want %s", id, text, want)
+		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give files away")
+	}
+	dir := t.TempDir()
+	for name, owner := range map[string][2]int{
+		"host": {0, 0}, "sub/left": {roomy + 5, 0}, "sub/group": {0, roomy + 6}, "held": {roomy + 100, roomy + 100}, "mixed": {roomy + 100, roomy + 1}, "beyond": {roomy + 65536, 0}, "reserved": {5000000, 0},
+	} {
+		write(t, filepath.Join(dir, name), "")
+		if err := os.Lchown(filepath.Join(dir, name), owner[0], owner[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy+100, 100)))}}
+	b := book(t, fmt.Sprintf("alice:%d:65536:", roomy), "later:5000000:10:reserved")
+	got := map[string]bool{}
+	mounts, err := c.Files(b, dir, func(l Left) {
+		rel, _ := filepath.Rel(dir, l.Path)
+		got[rel] = l.Line.Owner == "alice"
+	})
+	if err != nil || len(mounts) != 0 {
+		t.Errorf("%v, %v", mounts, err)
+	}
+	if len(got) != 3 || !got["sub/left"] || !got["sub/group"] || !got["mixed"] {
+		t.Errorf("got %v", got)
+	}
+	if _, err := c.Files(b, dir+"/host", nil); err == nil || !strings.Contains(err.Error(), "isn't a directory") {
+		t.Errorf("a file: %v", err)
+	}
+}

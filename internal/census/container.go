@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package census
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// maxState is the most bytes of a state.json that are read. A bundle may bring annotations of
+// any length, which are in it.
+const maxState = 64 << 20
+
+// ErrNoRecord says that a container has no record: it is being started, or was started by
+// something else.
+var ErrNoRecord = errors.New("no record")
+
+// Record is what was written down when a container was created: it lies in the low-level
+// runtime's state, as an annotation ([specpatch.RecordAnnotation]). Errors wrap [ErrNoRecord] or
+// [lease.ErrRecord].
+//
+// Who may write there, the host's root in that mount namespace, could write anything. What
+// counts for a process is its live maps.
+func Record(l lease.Status) (lease.Record, error) {
+	store, err := lease.Open()
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("census: %w", err)
+	}
+	path, err := store.StatePath(l.Key)
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("census: %w", err)
+	}
+	if path == "" {
+		return lease.Record{}, fmt.Errorf("census: container %s: %w", l.ID, ErrNoRecord)
+	}
+	return readRecord(path)
+}
+
+// readRecord reads the labels of a libcontainer state: annotations as KEY=VALUE.
+func readRecord(path string) (lease.Record, error) {
+	// Not a FIFO that never ends, nor a link to one.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lease.Record{}, fmt.Errorf("census: %s: %w", path, ErrNoRecord)
+	}
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("census: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return lease.Record{}, errors.Join(fmt.Errorf("census: %s: %w: it isn't a regular file", path, ErrNoRecord), err)
+	}
+	var state struct {
+		Config struct {
+			Labels []string `json:"labels"`
+		} `json:"config"`
+	}
+	if err := json.NewDecoder(io.LimitReader(f, maxState)).Decode(&state); err != nil {
+		return lease.Record{}, fmt.Errorf("census: %s: %w: %w", path, ErrNoRecord, err)
+	}
+	for _, label := range state.Config.Labels {
+		if text, ok := strings.CutPrefix(label, specpatch.RecordAnnotation+"="); ok {
+			record, err := lease.ParseRecord(text)
+			if err != nil {
+				return lease.Record{}, fmt.Errorf("census: %s: %w", path, err)
+			}
+			return record, nil
+		}
+	}
+	return lease.Record{}, fmt.Errorf("census: %s: %w", path, ErrNoRecord)
+}
+
+// Differs is what the book says of a container by now that it didn't when the container
+// was started; nothing if it says the same. A running container keeps what it has.
+func (c *Census) Differs(b *registry.Book, l lease.Status, r lease.Record) []string {
+	var out []string
+	var flags registry.Flags
+	var granted []idmap.Range
+	for _, line := range b.Lines() {
+		if c.same(line.Owner, r.Owner) && !line.Flags.Reserved && meets(l.Ranges, idmap.NewSet(line.Range)) {
+			flags = flags.Union(line.Flags)
+			granted = append(granted, line.Range)
+		}
+	}
+	if missing := l.Ranges.Subtract(idmap.NewSet(granted...)); !missing.Empty() {
+		out = append(out, fmt.Sprintf("%s isn't granted to %s any more", missing, r.Owner))
+	}
+	then, err := registry.ParseFlags(r.Flags)
+	if err != nil {
+		return append(out, fmt.Sprintf("it has the flags %q, which this build doesn't know", r.Flags))
+	}
+	if len(granted) == 0 {
+		return out
+	}
+	if was, is := restricting(then), restricting(flags); was != is {
+		out = append(out, fmt.Sprintf("it has the flags %s, and the book says %s", orNone(was), orNone(is)))
+	}
+	return out
+}
+
+// restricting is the flags that a process feels: not those about how IDs are handed out.
+func restricting(f registry.Flags) string {
+	f.Size, f.Shared = 0, false
+	return f.String()
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+// same says whether two names are of one owner: an account is known by login name and by UID.
+func (c *Census) same(a, b string) bool {
+	return a == b || c.uid(a) != "" && c.uid(a) == c.uid(b)
+}
+
+// uid is an owner's UID in decimal, "" of one without an account.
+func (c *Census) uid(owner string) string {
+	for _, u := range c.World.Host.Users {
+		if number := fmt.Sprint(u.ID); u.Name == owner || number == owner {
+			return number
+		}
+	}
+	return ""
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package census
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+)
+
+// Kin is where a live user namespace comes from (ioctl_ns(2)).
+type Kin struct {
+	// Creator is the UID of who made it, counted on the host. They have every capability in it.
+	Creator uint32
+	// Parents is the namespaces that it lies in, by their inode numbers, the nearest first; the
+	// caller's own isn't among them.
+	Parents []uint64
+}
+
+// maxNested is how deep the kernel nests user namespaces (user_namespaces(7)).
+const maxNested = 32
+
+// kinOf looks at all that can be looked at. A process that has ended meanwhile, or entered
+// another namespace, tells nothing.
+func kinOf(live []lease.LiveNS) map[uint64]Kin {
+	own, err := inodeOf("/proc/thread-self/ns/user")
+	if err != nil {
+		return nil
+	}
+	out := make(map[uint64]Kin, len(live))
+	for _, ns := range live {
+		if ns.Inode == 0 || ns.Staged {
+			continue
+		}
+		if kin, ok := kinAt("/proc/"+strconv.Itoa(ns.PID)+"/ns/user", ns.Inode, own); ok {
+			out[ns.Inode] = kin
+		}
+	}
+	return out
+}
+
+func kinAt(path string, inode, own uint64) (kin Kin, ok bool) {
+	ns, err := linux.OpenNamespace(path)
+	if err != nil {
+		return Kin{}, false
+	}
+	defer func() { ns.Close() }()
+	if is, err := inodeOfFile(ns); err != nil || is != inode {
+		return Kin{}, false
+	}
+	if kin.Creator, err = linux.UserNSOwner(ns); err != nil {
+		return Kin{}, false
+	}
+	for range maxNested {
+		parent, err := linux.OwningUserNS(ns)
+		if err != nil {
+			break // it lies in one that the caller may not see
+		}
+		ns.Close()
+		ns = parent
+		is, err := inodeOfFile(ns)
+		if err != nil || is == own {
+			break
+		}
+		kin.Parents = append(kin.Parents, is)
+	}
+	return kin, true
+}
+
+func inodeOf(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return st.Ino, nil
+}
+
+func inodeOfFile(f *os.File) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return st.Ino, nil
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package census
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+)
+
+// Kind is what gives somebody an ID.
+type Kind string
+
+// The kinds of a [Claim].
+const (
+	KindGrant     Kind = "grant"     // a line of the book
+	KindReserved  Kind = "reserved"  // a line that exists to be kept clear of
+	KindContainer Kind = "container" // one that holds the ID
+	KindProcess   Kind = "process"   // a user namespace that nobody has a lease for
+	KindUser      Kind = "user"      // an account of the host
+	KindGroup     Kind = "group"     // a group of the host
+	KindSubUID    Kind = "subuid"    // a line of subuid(5)
+	KindSubGID    Kind = "subgid"    // a line of subgid(5)
+	KindSoftware  Kind = "software"  // an allocator that is installed: see [registry.Allocators]
+)
+
+// Claim is somebody who has an ID, or may take it.
+type Claim struct {
+	Kind  Kind
+	Who   string // the owner, account, container or process; of software its name
+	Where string // file:line, the engine's --root, or what software uses it for
+	// User and Group say as what they have it.
+	User, Group bool
+	// InnerUID and InnerGID are what it is inside, of containers and processes; nil where it isn't
+	// mapped, or can't be told.
+	InnerUID, InnerGID *uint32
+	Owner              string // in the book, of a container
+	PID                int    // one that is there now, of containers and processes; 0 if none is known
+}
+
+// Who is everybody who has an ID: first who is alive, then the book, then the host. record says
+// what was written down of a lease, if anything was; its maps count where no process shows them.
+func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lease.Record, bool)) []Claim {
+	var out []Claim
+	one := idmap.NewSet(idmap.Range{Start: id, Count: 1})
+	for _, l := range Held(c.Leases, one) {
+		claim := Claim{Kind: KindContainer, Who: l.ID, Where: l.Root, Owner: l.Owner, PID: Process(l, c.Live)}
+		uids, gids, known := c.maps(l)
+		if !known {
+			var r lease.Record
+			if r, known = record(l); known {
+				uids, gids = r.UIDs, r.GIDs
+			}
+		}
+		if known {
+			claim.inner(uids, gids, id)
+		} else {
+			claim.User, claim.Group = true, true
+		}
+		if l.ID == "" {
+			claim.Who = "a container that was found alive"
+		}
+		out = append(out, claim)
+	}
+	for _, ns := range c.Live {
+		if ids := ns.IDs(); !meets(ids, one) || c.leased(ns, ids) {
+			continue
+		}
+		claim := Claim{Kind: KindProcess, Who: process(ns), PID: ns.PID}
+		claim.inner(ns.UIDs, ns.GIDs, id)
+		if !claim.User && !claim.Group { // of a namespace without maps
+			claim.User, claim.Group = true, true
+		}
+		out = append(out, claim)
+	}
+	for _, l := range b.Lines() {
+		if l.Range.Contains(id) {
+			kind := KindGrant
+			if l.Flags.Reserved {
+				kind = KindReserved
+			}
+			out = append(out, Claim{Kind: kind, Who: l.Owner, Where: l.Where(), User: true, Group: true})
+		}
+	}
+	for _, u := range c.World.Host.Users {
+		if u.ID == id {
+			out = append(out, Claim{Kind: KindUser, Who: u.Name, Where: u.Where, User: true})
+		}
+	}
+	for _, g := range c.World.Host.Groups {
+		if g.ID == id {
+			out = append(out, Claim{Kind: KindGroup, Who: g.Name, Where: g.Where, Group: true})
+		}
+	}
+	for _, s := range c.World.SubUIDs {
+		if s.Range.Contains(id) {
+			out = append(out, Claim{Kind: KindSubUID, Who: s.Owner, Where: s.Where, User: true})
+		}
+	}
+	for _, s := range c.World.SubGIDs {
+		if s.Range.Contains(id) {
+			out = append(out, Claim{Kind: KindSubGID, Who: s.Owner, Where: s.Where, Group: true})
+		}
+	}
+	for _, a := range registry.Allocators() {
+		if a.Range.Contains(id) && slices.Contains(c.World.Installed, a.Software) {
+			out = append(out, Claim{Kind: KindSoftware, Who: string(a.Software), Where: a.Use, User: true, Group: true})
+		}
+	}
+	return out
+}
+
+// inner says what the ID is inside.
+func (c *Claim) inner(uids, gids idmap.Map, id uint32) {
+	if inner, ok := uids.ToInner(id); ok {
+		c.User, c.InnerUID = true, &inner
+	}
+	if inner, ok := gids.ToInner(id); ok {
+		c.Group, c.InnerGID = true, &inner
+	}
+}
+
+// maps is those of a lease's namespace, if a process is in it.
+func (c *Census) maps(l lease.Status) (uids, gids idmap.Map, known bool) {
+	if l.UserNS == 0 {
+		return nil, nil, false
+	}
+	for _, ns := range c.Live {
+		if ns.Inode == l.UserNS && (len(ns.UIDs) > 0 || len(ns.GIDs) > 0) {
+			return ns.UIDs, ns.GIDs, true
+		}
+	}
+	return nil, nil, false
+}
+
+// At is the findings that are about an ID.
+func At(findings []registry.Conflict, id uint32) []registry.Conflict {
+	return slices.DeleteFunc(slices.Clone(findings), func(f registry.Conflict) bool { return !f.Range.Contains(id) })
+}
+
+// As says as what somebody has an ID: "user 5, group 5".
+func (c Claim) As() string {
+	text := ""
+	for _, side := range []struct {
+		has   bool
+		name  string
+		inner *uint32
+	}{{c.User, "user", c.InnerUID}, {c.Group, "group", c.InnerGID}} {
+		if !side.has {
+			continue
+		}
+		if text != "" {
+			text += ", "
+		}
+		text += side.name
+		if side.inner != nil {
+			text += fmt.Sprintf(" %d inside", *side.inner)
+		}
+	}
+	return text
+}
