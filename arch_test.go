@@ -111,12 +111,16 @@ var shipped = map[string]map[string]string{
 		"github.com/moby/sys/user":               "passwd and group, without cgo",
 	},
 	"cmd/usernsctl": {
-		module:                               "us",
-		"golang.org/x/sys":                   "system calls",
-		"github.com/urfave/cli/v2":           "verbs and flags",
-		"github.com/cpuguy83/go-md2man/v2":   "urfave/cli brings it, for man pages that aren't made here",
-		"github.com/russross/blackfriday/v2": "go-md2man brings it",
-		"github.com/xrash/smetrics":          "urfave/cli brings it, for its own suggestions",
+		module:                                   "us",
+		"golang.org/x/sys":                       "system calls",
+		"github.com/urfave/cli/v2":               "verbs and flags",
+		"github.com/cpuguy83/go-md2man/v2":       "urfave/cli brings it, for man pages that aren't made here",
+		"github.com/russross/blackfriday/v2":     "go-md2man brings it",
+		"github.com/xrash/smetrics":              "urfave/cli brings it, for its own suggestions",
+		"github.com/opencontainers/runtime-spec": "plan goes the gate's own way: config.json",
+		"github.com/pelletier/go-toml/v2":        "the configuration, and the engines' own",
+		"github.com/moby/sys/mountinfo":          "plan goes the gate's own way: /proc/self/mountinfo",
+		"github.com/moby/sys/user":               "passwd and group, without cgo",
 	},
 }
 

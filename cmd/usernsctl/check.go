@@ -51,13 +51,18 @@ func (p *program) check(c *cli.Context) error {
 			return err
 		}
 	}
-	findings, err := findings(file, data)
+	found, err := conflicts(file, data)
 	if err != nil {
 		return err
 	}
+	return p.findings(c, found)
+}
+
+// findings shows what was found; that there is an error among it is the exit code.
+func (p *program) findings(c *cli.Context, found []registry.Conflict) error {
 	errs, warnings := 0, 0
 	shown := []findingJSON{}
-	for _, f := range findings {
+	for _, f := range found {
 		if f.Severity == registry.Error {
 			errs++
 		} else {
@@ -69,7 +74,7 @@ func (p *program) check(c *cli.Context) error {
 		}
 		shown = append(shown, out)
 		if !c.Bool(flagJSON) {
-			fmt.Fprintf(&p.out, "%s: %s\n", f.Severity, f.Message)
+			fmt.Fprintf(&p.out, "%s: %s\n", f.Severity, visible(f.Message))
 		}
 	}
 	if c.Bool(flagJSON) {
@@ -105,9 +110,9 @@ func readCandidate(path string) ([]byte, error) {
 	return data, nil
 }
 
-// findings is all that is wrong with the book, and with file as one more drop-in of it.
+// conflicts is all that is wrong with the book, and with file as one more drop-in of it.
 // What keeps the book from being read is an error as any other: no container starts.
-func findings(file string, data []byte) ([]registry.Conflict, error) {
+func conflicts(file string, data []byte) ([]registry.Conflict, error) {
 	book, err := registry.Load(registry.Path, registry.DropInDir)
 	if errors.Is(err, registry.ErrNoBook) && file != "" {
 		book, err = &registry.Book{}, nil

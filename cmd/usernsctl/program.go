@@ -21,7 +21,7 @@ const (
 	exitFine   = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitFound  = 3 // check found an error
+	exitFound  = 3 // something was found that is to be mended, or a plan that would be refused
 )
 
 // failure is why a verb ends with another code than 0.
@@ -55,12 +55,13 @@ func misused(verb, format string, args ...any) error {
 type program struct {
 	args     []string // as they were given, without the program's name
 	out      bytes.Buffer
+	width    int // of the terminal that standard output is, in cells; 0 if it is none
 	warnings []string
 }
 
 // run is the whole program, and gives its exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	p := &program{}
+	p := &program{width: windowWidth(stdout)}
 	err := p.call(args)
 	code, hint := exitFine, ""
 	var f *failure
@@ -110,6 +111,7 @@ func (p *program) call(args []string) error {
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			p.initVerb(), p.addVerb(), p.delVerb(), p.setVerb(), p.listVerb(), p.checkVerb(), p.leasesVerb(), p.gcVerb(),
+			p.whoVerb(), p.inspectVerb(), p.auditVerb(), p.planVerb(),
 		},
 		Action: func(c *cli.Context) error { return noVerb(c.App, c.Args().First()) },
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

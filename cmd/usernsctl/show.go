@@ -5,8 +5,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
@@ -71,28 +76,94 @@ func roomFor(l registry.Line) (n uint32, limited bool) {
 
 // json shows a value.
 func (p *program) json(v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	out := json.NewEncoder(&p.out)
+	out.SetIndent("", "  ")
+	// It isn't for a page of HTML, and messages have commands in them.
+	out.SetEscapeHTML(false)
+	if err := out.Encode(v); err != nil {
 		return fmt.Errorf("bug: what is to be shown doesn't become JSON: %w", err)
 	}
-	p.out.Write(append(text, '\n'))
 	return nil
 }
 
-// table shows rows of cells; the first is the heading.
+// table shows rows of cells; the first is the heading. On a terminal it is as wide as that at
+// most: the longest cells are shortened. JSON has all of them whole.
 func (p *program) table(rows [][]string) error {
-	w := tabwriter.NewWriter(&p.out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
-			if cell == "" {
+			if row[i] = visible(cell); cell == "" {
 				row[i] = "-"
 			}
 		}
+	}
+	if p.width > 0 {
+		fit(rows, p.width)
+	}
+	w := tabwriter.NewWriter(&p.out, 0, 0, columnGap, ' ', 0)
+	for _, row := range rows {
 		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
+}
+
+// columnGap is how many cells of a terminal are between two columns.
+const columnGap = 2
+
+// fit shortens the cells of the widest columns, but no heading, until a row takes no more
+// cells of a terminal than width.
+func fit(rows [][]string, width int) {
+	widths := make([]int, len(rows[0]))
+	total := columnGap * (len(widths) - 1)
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+		total += widths[i]
+	}
+	for ; total > width; total-- {
+		widest := 0
+		for i := range widths {
+			if widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		if widths[widest] <= len(rows[0][widest]) {
+			return // the headings alone are too wide
+		}
+		widths[widest]--
+	}
+	for _, row := range rows[1:] {
+		for i, cell := range row {
+			if runes := []rune(cell); len(runes) > widths[i] {
+				row[i] = string(runes[:widths[i]-1]) + "…"
+			}
+		}
+	}
+}
+
+// visible is a text in which nothing can move a terminal's cursor or change its colours:
+// names of containers, directories and processes are other people's.
+func visible(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
+		return text
+	}
+	return strings.Trim(strconv.Quote(text), `"`)
+}
+
+// windowWidth is how many cells the terminal has that f is open on; 0 if it is none
+// (ioctl_tty(2), TIOCGWINSZ).
+func windowWidth(f any) int {
+	file, ok := f.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 // plural is "1 error", "2 errors".

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/internal/shim"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
+)
+
+// Flags of plan alone.
+const (
+	flagBundle = "bundle"
+	flagRoot   = "root"
+	flagID     = "id"
+	flagConfig = "config"
+)
+
+func (p *program) planVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "show what would become of a container, and touch nothing",
+		UsageText: programName + " plan --bundle DIR [--owner NAME] [--root DIR] [--id ID] [--config FILE] [--json]",
+		Description: "The decision that userns-runtime create would make now: whose container it is and by which lines, the range\n" +
+			"it would get, every change to its config.json and why, who root inside would be on what is bound in. Exit code 3\n" +
+			"says that it would be refused.",
+		Flags: []cli.Flag{
+			text(flagBundle, "`DIR` of the bundle, with config.json in it"),
+			text(flagOwner, "`NAME` of the owner, as userns-runtime --owner"),
+			text(flagRoot, "state `DIR` of the engine, as userns-runtime --root (/run/runc)"),
+			text(flagID, "`ID` of the container (the name of the bundle's directory)"),
+			text(flagConfig, "configuration `FILE`"),
+			jsonFlag("the decision"),
+		},
+		Action: p.plan,
+	}
+}
+
+// planJSON is a decision as JSON.
+type planJSON struct {
+	Decision string             `json:"decision"` // "granted", "refused"
+	Error    string             `json:"error,omitempty"`
+	Owner    string             `json:"owner"`
+	OwnerBy  string             `json:"ownerBy"`
+	Root     string             `json:"root"`
+	ID       string             `json:"id"`
+	Bundle   string             `json:"bundle"`
+	UIDs     string             `json:"uids"`
+	GIDs     string             `json:"gids"`
+	Asked    bool               `json:"asked"` // by the bundle, or what it joins: no range is chosen
+	Lines    []string           `json:"lines"`
+	Flags    string             `json:"flags"`
+	Rootfs   string             `json:"rootfs"`
+	Runtime  string             `json:"runtime"`
+	Changes  []specpatch.Change `json:"changes"`
+	Binds    []bindJSON         `json:"binds"`
+}
+
+type bindJSON struct {
+	Destination string `json:"destination"`
+	Source      string `json:"source"`
+	As          string `json:"as"`
+	Why         string `json:"why,omitempty"`
+}
+
+func (p *program) plan(c *cli.Context) error {
+	if _, err := arguments(c, 0); err != nil {
+		return err
+	}
+	if c.String(flagBundle) == "" {
+		return misused(c.Command.Name, "--%s: is missing: expected the directory of a bundle", flagBundle)
+	}
+	asked := shim.Asked{Bundle: c.String(flagBundle), Root: c.String(flagRoot), ID: c.String(flagID), Config: c.String(flagConfig)}
+	if c.IsSet(flagOwner) {
+		owner, err := ownerOf(c, c.String(flagOwner))
+		if err != nil {
+			return err
+		}
+		asked.Owner = owner
+	}
+	if err := p.needsRoot(c); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(asked.Bundle, oci.ConfigName)); err != nil {
+		return failed("", "plan: bundle: %w: expected the directory of a bundle, which has %s in it", err, oci.ConfigName)
+	}
+	seen, err := shim.Foresee(asked)
+	if err != nil {
+		return failed("", "plan: %w", err)
+	}
+	if err := p.showPlan(c, seen); err != nil || seen.Refused == nil {
+		return err
+	}
+	return &failure{code: exitFound}
+}
+
+func (p *program) showPlan(c *cli.Context, seen shim.Foreseen) error {
+	out := planJSON{
+		Decision: "granted", Owner: seen.Owner, OwnerBy: seen.OwnerBy, Root: seen.Root, ID: seen.ID, Bundle: seen.Bundle,
+		UIDs: seen.UIDs, GIDs: seen.GIDs, Asked: seen.Asked, Lines: append([]string{}, seen.Lines...), Flags: seen.Flags,
+		Rootfs: string(seen.Method), Runtime: seen.Runtime, Changes: append([]specpatch.Change{}, seen.Changes...), Binds: []bindJSON{},
+	}
+	if seen.Refused != nil {
+		out.Decision, out.Error = "refused", seen.Refused.Error()
+	}
+	for _, b := range seen.Binds {
+		out.Binds = append(out.Binds, bindJSON(b))
+	}
+	if c.Bool(flagJSON) {
+		return p.json(out)
+	}
+	p.out.WriteString("decision: " + out.Decision + "\n")
+	for line := range strings.SplitSeq(out.Error, "\n") {
+		if line != "" {
+			p.out.WriteString("  " + visible(line) + "\n")
+		}
+	}
+	for _, row := range []struct{ name, value string }{
+		{"owner", out.Owner}, {"by", out.OwnerBy}, {"lines", strings.Join(out.Lines, ", ")}, {"flags", out.Flags},
+		{"UIDs", out.UIDs}, {"GIDs", out.GIDs}, {"bundle", out.Bundle}, {"root filesystem", out.Rootfs}, {"runtime", out.Runtime},
+	} {
+		value := visible(row.value)
+		if (row.name == "UIDs" || row.name == "GIDs") && value != "" {
+			value += mapOrigin(out.Asked)
+		}
+		if value != "" {
+			fmt.Fprintf(&p.out, "%s: %s\n", row.name, value)
+		}
+	}
+	if len(out.Binds) > 0 {
+		rows := [][]string{{"BOUND IN AT", "FROM", "ROOT INSIDE IS", "WHY"}}
+		for _, b := range out.Binds {
+			rows = append(rows, []string{b.Destination, b.Source, b.As, b.Why})
+		}
+		p.out.WriteByte('\n')
+		if err := p.table(rows); err != nil {
+			return err
+		}
+	}
+	if len(out.Changes) > 0 {
+		p.out.WriteString("\nchanges to " + oci.ConfigName + ", as the low-level runtime will see it:\n")
+	}
+	for _, change := range out.Changes {
+		fmt.Fprintf(&p.out, "@@ %s @@ %s\n", visible(strings.Join(change.Path, ".")), visible(change.Why))
+		p.side("-", change.Before)
+		p.side("+", change.After)
+	}
+	return nil
+}
+
+func mapOrigin(asked bool) string {
+	if asked {
+		return " (inner:outer:count, as the bundle has it)"
+	}
+	return " (inner:outer:count, chosen by what is held now)"
+}
+
+// side shows one side of a change, if there is one.
+func (p *program) side(sign string, value any) {
+	if value == nil {
+		return
+	}
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		text = fmt.Appendf(nil, "%v", value)
+	}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		p.out.WriteString(sign + " " + visible(line) + "\n")
+	}
+}
