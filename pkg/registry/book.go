@@ -28,8 +28,6 @@ var ErrNoBook = errors.New("there is no book")
 // Book is the lines of the book and its drop-ins, in the order they are read.
 // The zero Book is empty. A Book never changes once it is made.
 type Book struct {
-	path    string // where a new line would go
-	open    bool   // that file's last line has no end: a new line would be glued to it
 	sources []source
 	sets    flagSets
 }
@@ -55,7 +53,7 @@ func Load(path, dropins string) (*Book, error) {
 }
 
 func load(path, dropins string, root uint32) (*Book, error) {
-	b := &Book{path: path}
+	b := &Book{}
 	var bad problems
 	add := func(path string, data []byte, err error) (found bool) {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -89,8 +87,7 @@ func load(path, dropins string, root uint32) (*Book, error) {
 		return nil, err
 	}
 	if !found {
-		return nil, fmt.Errorf("book: %s: %w, nor a file *.conf in %s: write a first line: echo 'dockroot:%d:%d:' >> %s",
-			path, ErrNoBook, dropins, roomy[0].Start, DefaultSize, rootfile.ShellQuote(path))
+		return nil, fmt.Errorf("book: %s: %w, nor a file *.conf in %s: write a first line: usernsctl init", path, ErrNoBook, dropins)
 	}
 	return b, nil
 }
@@ -128,15 +125,12 @@ func unread(err error) error {
 // With is the book with one more file read after the others: a drop-in that is
 // to be judged before it is installed. Errors as [Parse].
 func (b *Book) With(file string, data []byte) (*Book, error) {
-	with := &Book{path: b.path, sources: slices.Clone(b.sources)}
+	with := &Book{sources: slices.Clone(b.sources)}
 	// Its own flag sets, or two books would grow the same slice; the indexes
 	// of the lines already read stay right.
 	with.sets.sets = slices.Clone(b.sets.sets)
 	if err := with.add(file, data); err != nil {
 		return nil, err
-	}
-	if with.path == "" {
-		with.path = file
 	}
 	return with, nil
 }
@@ -147,9 +141,6 @@ func (b *Book) add(file string, data []byte) error {
 		return err
 	}
 	b.sources = append(b.sources, src)
-	if file == b.path {
-		b.open = len(data) > 0 && data[len(data)-1] != '\n'
-	}
 	return nil
 }
 

@@ -114,7 +114,7 @@ func TestLoadWithoutABook(t *testing.T) {
 				t.Fatalf("got %v, %v", b, err)
 			}
 			wantError(t, err, "book: "+e.path("book")+": there is no book", e.path("book.d"),
-				"echo 'dockroot:200000:65536:' >> "+e.path("book"))
+				"usernsctl init")
 		})
 	}
 }

@@ -67,7 +67,7 @@ func edit(path string, load func() (*Book, error), do func(*Change) error) error
 func begin(path string, load func() (*Book, error), text []byte) (*Change, error) {
 	b, err := load()
 	if errors.Is(err, ErrNoBook) {
-		b, err = &Book{path: path}, nil
+		b, err = &Book{}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (c *Change) Result() (*Book, error) {
 	if len(c.changed) == 0 && len(c.added) == 0 {
 		return c.Book, nil
 	}
-	b := &Book{path: c.path}
+	b := &Book{}
 	// As With does: the lines of drop-ins keep their indexes.
 	b.sets.sets = slices.Clone(c.Book.sets.sets)
 	if err := b.add(c.path, c.edited()); err != nil {

@@ -56,8 +56,7 @@ var roomy = [...]idmap.Range{
 func Roomy() []idmap.Range { return slices.Clone(roomy[:]) }
 
 // Grant finds the holder's lines. It doesn't judge them: see [Grant.Permits].
-// The error wraps [ErrNoGrant], and gives the command that adds a line whose
-// IDs neither the book nor host uses.
+// The error wraps [ErrNoGrant], and gives the command that adds a line.
 func (b *Book) Grant(h Holder, host Host) (*Grant, error) {
 	all := b.find(func(owner []byte, _ idmap.Range) bool { return h.is(owner) })
 	lines := slices.DeleteFunc(slices.Clone(all), func(l Line) bool { return l.Flags.Reserved })
@@ -71,52 +70,12 @@ func (b *Book) Grant(h Holder, host Host) (*Grant, error) {
 	if len(all) > 0 {
 		why = fmt.Sprintf(" (%s only reserves)", all[0].Where())
 	}
-	start := "START"
-	if r, ok := b.free(host, DefaultSize); ok {
-		start = fmt.Sprint(r.Start)
-	}
-	return nil, fmt.Errorf("grant: %s: %w%s: add one: %s",
-		strings.Join(h.Names, " or "), ErrNoGrant, why, b.addLine(h.Names[0], start, DefaultSize))
+	return nil, fmt.Errorf("grant: %s: %w%s: add one: %s", strings.Join(h.Names, " or "), ErrNoGrant, why, addLine(h.Names[0]))
 }
 
-// addLine is the command that adds a line.
-func (b *Book) addLine(owner, start string, count uint32) string {
-	path := b.path
-	if path == "" {
-		path = Path
-	}
-	echo := "echo"
-	if strings.Contains(owner, `\`) { // which the echo of some shells reads
-		echo = `printf '%s\n'`
-	}
-	end := ""
-	if b.open {
-		end = "echo >> " + rootfile.ShellQuote(path) + "; "
-	}
-	return end + fmt.Sprintf("%s %s >> %s", echo, rootfile.ShellQuote(fmt.Sprintf("%s:%s:%d:", owner, start, count)), rootfile.ShellQuote(path))
-}
-
-// free is the first count IDs of the roomy ranges that neither the book nor the
-// host's accounts use.
-func (b *Book) free(host Host, count uint32) (idmap.Range, bool) {
-	var used []idmap.Range
-	for i := range b.sources {
-		for j := range b.sources[i].entries {
-			used = append(used, b.sources[i].entries[j].ids)
-		}
-	}
-	for _, accounts := range [][]Account{host.Users, host.Groups} {
-		for _, a := range accounts {
-			used = append(used, idmap.Range{Start: a.ID, Count: 1})
-		}
-	}
-	set := idmap.NewSet(used...)
-	for _, room := range roomy {
-		if fit, ok := idmap.NewSet(room).Subtract(set).FirstFit(count); ok {
-			return fit, true
-		}
-	}
-	return idmap.Range{}, false
+// addLine is the command that gives an owner a line.
+func addLine(owner string, flags ...string) string {
+	return strings.Join(append([]string{"usernsctl add", rootfile.ShellQuote(owner)}, flags...), " ")
 }
 
 // is says whether a line's owner is the holder.

@@ -57,19 +57,13 @@ func TestGrant(t *testing.T) {
 		{name: "a name is not a prefix", lines: lines, names: []string{"ali", "alicee", "100", "10000"},
 			err: []string{"grant: ali or alicee or 100 or 10000: no line of the book grants anything: add one: "}},
 		{name: "nobody", lines: lines, names: []string{"eve"},
-			err: []string{"grant: eve: ", "echo 'eve:1879048192:65536:' >> /book"}},
+			err: []string{"grant: eve: ", "add one: usernsctl add eve"}},
 		{name: "only reserved", lines: lines, names: []string{"carol"},
-			err: []string{"grant: carol: no line of the book grants anything (/book:4 only reserves): add one: echo 'carol:1879048192:65536:' >> /book"}},
-		{name: "the IDs proposed are nobody's", lines: []string{"b:200000:1:"}, names: []string{"eve"},
-			host: Host{Users: []Account{{"u", 265536, ""}}, Groups: []Account{{"g", 331072, ""}}},
-			err:  []string{"echo 'eve:331073:65536:' >> /book"}},
-		{name: "no room below, so above", lines: []string{"b:200000:324288:"}, names: []string{"eve"}, err: []string{"'eve:1879048192:65536:'"}},
-		{name: "no room at all", lines: []string{"b:65536:4294901759:"}, names: []string{"eve"}, err: []string{"'eve:START:65536:'"}},
-		{name: "a name for the shell", names: []string{"it's"}, err: []string{`echo 'it'\''s:200000:65536:' >> /book`}},
-		{name: "a name for echo", names: []string{`DOM\nick`}, err: []string{`printf '%s\n' 'DOM\nick:200000:65536:' >> /book`}},
+			err: []string{"grant: carol: no line of the book grants anything (/book:4 only reserves): add one: usernsctl add carol"}},
+		{name: "a name for the shell", names: []string{"it's"}, err: []string{`usernsctl add 'it'\''s'`}},
 		{name: "no name", lines: lines, err: []string{"grant: no line of the book grants anything: the holder has no name"}},
 		{name: "an empty name", lines: lines, names: []string{""}, err: []string{"no line of the book"}},
-		{name: "an empty book", names: []string{"alice"}, err: []string{"echo 'alice:200000:65536:' >> /book"}},
+		{name: "an empty book", names: []string{"alice"}, err: []string{"usernsctl add alice"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g, err := bookOf(t, row.lines...).Grant(Holder{Names: row.names}, row.host)
@@ -93,7 +87,7 @@ func TestGrant(t *testing.T) {
 
 func TestGrantOfTheZeroBook(t *testing.T) {
 	_, err := new(Book).Grant(Holder{Names: []string{"alice"}}, Host{})
-	wantError(t, err, ">> "+Path)
+	wantError(t, err, "usernsctl add alice")
 }
 
 func TestFirst(t *testing.T) {
@@ -180,9 +174,9 @@ func TestPermits(t *testing.T) {
 
 		{name: "beside the line", lines: []string{"#", plain}, uids: "0:200000:1", gids: "0:300000:65536",
 			err: []string{"gid extent 0:300000:65536: outer [300000-365536) isn't granted to alice, whose lines are /book:2 [200000-265536): " +
-				"map IDs of these, or grant the others too: echo 'alice:300000:65536:' >> /book"}},
+				"map IDs of these, or grant the others too: usernsctl add alice --start 300000 --length 65536"}},
 		{name: "beyond the line", lines: []string{plain}, uids: "0:200000:65537", gids: "0:200000:1",
-			err: []string{"uid extent 0:200000:65537: outer [265536-265537) isn't granted", "echo 'alice:265536:1:'"}, reasons: 1},
+			err: []string{"uid extent 0:200000:65537: outer [265536-265537) isn't granted", "usernsctl add alice --start 265536 --length 1 --size 1"}, reasons: 1},
 		{name: "before the line", lines: []string{plain}, uids: "0:199999:2", gids: "0:200000:1",
 			err: []string{"uid extent 0:199999:2: outer [199999-200000) isn't granted"}},
 		{name: "a gap between lines", lines: []string{"alice:200000:10:", "alice:200020:10:"}, uids: "0:200005:20", gids: "0:200000:1",

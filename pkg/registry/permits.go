@@ -5,7 +5,6 @@ package registry
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
@@ -196,9 +195,18 @@ func (j *judge) missing(s side, e idmap.Extent, gap idmap.Range, taken idmap.Set
 	name := j.grant.holder.Names[0]
 	mend := "map IDs of these"
 	if taken.Intersect(idmap.NewSet(gap)).Empty() {
-		mend += ", or grant the others too: " + j.grant.book.addLine(name, strconv.FormatUint(uint64(gap.Start), 10), gap.Count)
+		mend += ", or grant the others too: " + addLine(name, placed(gap)...)
 	}
 	j.refuse(s, e, "outer %s isn't granted to %s, whose lines are %s: %s", gap, name, considered(j.grant.lines), mend)
+}
+
+// placed is the flags of `usernsctl add` for the very IDs. A line has room for a container at least.
+func placed(ids idmap.Range) []string {
+	flags := []string{fmt.Sprintf("--start %d --length %d", ids.Start, ids.Count)}
+	if ids.Count < DefaultSize {
+		flags = append(flags, fmt.Sprintf("--size %d", ids.Count))
+	}
+	return flags
 }
 
 // considered lists lines for a message; a holder may have thousands.

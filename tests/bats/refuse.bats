@@ -10,13 +10,13 @@ load helpers
 
 @test "refuse: no book" {
 	rm "$BOOK"
-	refused "there is no book.*echo .* >> $BOOK" run -b "$B" "$CT"
+	refused "there is no book.*: usernsctl init$" run -b "$B" "$CT"
 	refused "there is no book" create -b "$B" "$CT"
 }
 
 @test "refuse: an empty book, a book of comments, no line for the owner" {
 	: >"$BOOK"
-	refused "dockroot: no line of the book grants anything: add one: echo" run -b "$B" "$CT"
+	refused "dockroot: no line of the book grants anything: add one: usernsctl add dockroot$" run -b "$B" "$CT"
 	book "# nothing" "" "  # here"
 	refused "dockroot: no line of the book grants anything" run -b "$B" "$CT"
 	book "someone:$START:$COUNT:"
@@ -24,10 +24,26 @@ load helpers
 }
 
 @test "refuse: the command in the error mends it" {
+	usernsctl() { "$CTL" "$@"; }
 	: >"$BOOK"
 	refused 'add one: ' run -b "$B" "$CT"
 	eval "${errput##*add one: }"
 	must ours run -b "$B" "$CT"
+	rm "$BOOK"*
+	refused 'write a first line: ' run -b "$B" "$CT"
+	eval "${errput##*write a first line: }"
+	must ours run -b "$B" "$CT"
+	local count
+	for count in 100 "$COUNT"; do
+		book "dockroot:$START:1000:size=1000"
+		update_config '.linux.namespaces |= map(select(.type != "user")) + [{type: "user"}]
+			| .linux.uidMappings = [{containerID: 0, hostID: $start, size: 1000}, {containerID: 1000, hostID: ($start + 100000), size: $count}]
+			| .linux.gidMappings = .linux.uidMappings' --argjson start "$START" --argjson count "$count"
+		refused 'grant the others too: ' run -b "$B" "$CT"
+		eval "$(sed -n 's/.*grant the others too: //p' <<<"$errput")"
+		must ours run -b "$B" "$CT"
+		is 2 "$(wc -l <"$BOOK")" "lines of the book"
+	done
 }
 
 @test "refuse: malformed lines, by number" {

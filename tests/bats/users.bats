@@ -51,7 +51,7 @@ fails() {
 	cd "$U/ann"
 	try by_ann --root "$U/ann/r" run -b "$U/ann/bundle" c1
 	fails "ann or $ANN: no line of the book grants anything"
-	has "$errput" "echo 'ann:[0-9]+:65536:' >> /etc/usernamespaces"
+	has "$errput" 'add one: usernsctl add ann"$'
 	test ! -e "$U/ann/r"
 }
 
