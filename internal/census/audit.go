@@ -21,6 +21,7 @@ import (
 //   - a user namespace without a lease has IDs that a line grants, and isn't its owner's (error);
 //   - two user namespaces, or two containers, have the same IDs (error);
 //   - a user's namespace has the ID of another account (error);
+//   - a line is used by its owner, and by root for containers of that owner (warning);
 //   - a container has IDs of another owner's line (error), or of none any more (warning);
 //   - a container runs under other flags than the book has for it by now (warning);
 //   - a container has ended, and a process has its IDs still (warning);
@@ -158,12 +159,29 @@ func within(s, o space) bool {
 func (a *auditor) againstLines(s space) {
 	for _, line := range a.lines {
 		ids := idmap.NewSet(line.Range)
-		if line.Flags.Reserved || !meets(s.ids, ids) || s.known && s.kin.Creator != 0 && a.same(line.Owner, strconv.FormatUint(uint64(s.kin.Creator), 10)) {
+		if line.Flags.Reserved || !meets(s.ids, ids) {
+			continue
+		}
+		if s.known && s.kin.Creator != 0 && a.same(line.Owner, strconv.FormatUint(uint64(s.kin.Creator), 10)) {
+			a.bothWays(s, line)
 			continue
 		}
 		both := s.ids.Intersect(ids)
 		a.add(registry.Error, s.who, line.Where(), both, "%s: has %s of %s (%s), and no lease: a container of %[3]s could get them too: end it, or move the line: %[5]s",
 			s.who, both, line.Owner, line.Where(), processHint(s.PID))
+	}
+}
+
+// bothWays finds a line that its owner uses, and root for containers of that owner: neither
+// knows what the other takes.
+func (a *auditor) bothWays(s space, line registry.Line) {
+	for _, l := range a.Leases {
+		if a.same(l.Owner, line.Owner) && meets(l.Ranges, idmap.NewSet(line.Range)) {
+			both := s.ids.Intersect(idmap.NewSet(line.Range))
+			a.add(registry.Warning, s.who, line.Where(), both, "%s: has %s of %s's own line (%s), from which root starts containers too (%s): neither knows which IDs the other takes: give root's containers another owner",
+				s.who, both, line.Owner, line.Where(), Holder(l))
+			return
+		}
 	}
 }
 

@@ -132,6 +132,13 @@ func TestAudit(t *testing.T) {
 		"her own, in her line": {
 			census: Census{World: users(alice), Live: []lease.LiveNS{live(9, at(roomy, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}}}, lines: two,
 		},
+		"a line that she and root use": {
+			census: Census{
+				World: users(alice), Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))},
+				Live: []lease.LiveNS{live(9, at(roomy+65536, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}},
+			}, lines: []string{fmt.Sprintf("alice:%d:131072:", roomy)},
+			want: []string{"warning: " + me + " that alice made: has [1879113728-1879113738) of alice's own line (/etc/usernamespaces:1), from which root starts containers too (container a of /r)"},
+		},
 		"hers, in his line": {
 			census: Census{World: users(alice, bob), Live: []lease.LiveNS{live(9, at(roomy+65536, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}}}, lines: two,
 			want: []string{"error: " + me + " that alice made: has [1879113728-1879113738) of bob"},
