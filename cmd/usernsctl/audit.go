@@ -37,16 +37,9 @@ func (p *program) audit(c *cli.Context) error {
 	if c.IsSet(flagPaths) && c.String(flagPaths) == "" {
 		return misused(c.Command.Name, "--%s: is empty: expected a directory", flagPaths)
 	}
-	if err := p.needsRoot(c); err != nil {
-		return err
-	}
-	book, err := p.book(c)
+	book, host, err := p.look(c)
 	if err != nil {
 		return err
-	}
-	host, err := census.Take(census.HostPaths())
-	if err != nil {
-		return failed("", "audit: %w", err)
 	}
 	_, warnings, err := census.HostPaths().World()
 	if err != nil {

@@ -53,16 +53,9 @@ func (p *program) inspect(c *cli.Context) error {
 	if words[0] == "" {
 		return misused(c.Command.Name, "ID is empty: expected a container's")
 	}
-	if err := p.needsRoot(c); err != nil {
-		return err
-	}
-	book, err := p.book(c)
+	book, host, err := p.look(c)
 	if err != nil {
 		return err
-	}
-	host, err := census.Take(census.HostPaths())
-	if err != nil {
-		return failed("", "inspect: %w", err)
 	}
 	found, err := containersOf(host.Leases, words[0], c.String(flagRoot))
 	if err != nil {

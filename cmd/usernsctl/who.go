@@ -48,16 +48,9 @@ func (p *program) who(c *cli.Context) error {
 	if err != nil || id == idmap.Invalid {
 		return misused(c.Command.Name, "%q: expected an ID of this host, a decimal number from 0 to %d: id -u NAME shows a user's", words[0], idmap.Invalid-1)
 	}
-	if err := p.needsRoot(c); err != nil {
-		return err
-	}
-	book, err := p.book(c)
+	book, host, err := p.look(c)
 	if err != nil {
 		return err
-	}
-	host, err := census.Take(census.HostPaths())
-	if err != nil {
-		return failed("", "who: %w", err)
 	}
 	claims := host.Who(book, id, func(l lease.Status) (lease.Record, bool) {
 		r, err := census.Record(l)
@@ -86,6 +79,22 @@ func (p *program) who(c *cli.Context) error {
 		return nil
 	}
 	return p.table(rows)
+}
+
+// look is the book, and all that is known of the host, which is root's to know.
+func (p *program) look(c *cli.Context) (*registry.Book, *census.Census, error) {
+	if err := p.needsRoot(c); err != nil {
+		return nil, nil, err
+	}
+	book, err := p.book(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	host, err := census.Take(census.HostPaths())
+	if err != nil {
+		return nil, nil, failed("", "%s: %w", c.Command.Name, err)
+	}
+	return book, host, nil
 }
 
 // book is the book as it is; that there is none is said, and is no failure, since the host
