@@ -135,9 +135,16 @@ func (s *Store) Acquire(r Request) (*Lease, error) {
 	}
 }
 
+func (k Key) check() error {
+	if utf8.ValidString(k.Root) && utf8.ValidString(k.ID) {
+		return nil
+	}
+	return fmt.Errorf("lease: --root %q, container ID %q: expected UTF-8: what is kept of them couldn't be found again", k.Root, k.ID)
+}
+
 func (s *Store) acquire(r Request) (*Lease, error) {
-	if !utf8.ValidString(r.Key.Root) || !utf8.ValidString(r.Key.ID) {
-		return nil, fmt.Errorf("lease: --root %q, container ID %q: expected UTF-8: what is kept of them couldn't be found again", r.Key.Root, r.Key.ID)
+	if err := r.Key.check(); err != nil {
+		return nil, err
 	}
 	sec, err := s.lock()
 	if err != nil {

@@ -975,3 +975,50 @@ func TestAcquireWithoutSight(t *testing.T) {
 		t.Errorf("%v %v", got, err)
 	}
 }
+
+// Entries that have ended stand in nobody's way, but they are looked at only where they have to be:
+// what is foreseen takes the same turns (take holds the two against each other).
+func TestForeseeBesideEnded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		deleted, released int // of the containers that aren't in a favourite's place
+		more              []Room
+	}{
+		"one has ended, and there is another room":        {1, 0, []Room{roomOf(1<<22, 10, 100)}},
+		"one has ended, and there is no other room":       {1, 0, nil},
+		"some have ended, and some were given back":       {6, 6, nil},
+		"all have ended, but those of favourite's places": {32, 0, []Room{roomOf(1<<22, 1, 100)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, roomOf(1<<20, 40, 100))
+			for i := range 40 {
+				w.container("c" + strconv.Itoa(i))
+			}
+			favourites := idmap.NewSet(w.all.favouritesOf("new")...)
+			all, err := w.List()
+			if err != nil {
+				t.Fatal(err)
+			}
+			deleted, released := tc.deleted, tc.released
+			for _, s := range all {
+				switch {
+				case favourites.ContainsSet(s.Ranges):
+				case deleted > 0:
+					w.deleted(s.ID)
+					deleted--
+				case released > 0:
+					w.deleted(s.ID)
+					if err := w.Release(s.Key); err != nil {
+						t.Fatal(err)
+					}
+					released--
+				}
+			}
+			r := w.request("new")
+			r.Rooms = append(r.Rooms, tc.more...)
+			w.take(r)
+			if tc.deleted+tc.released > 1 {
+				w.take(w.request("again"))
+			}
+		})
+	}
+}

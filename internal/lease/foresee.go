@@ -4,6 +4,7 @@ package lease
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
@@ -14,11 +15,14 @@ import (
 //
 // Errors are those of Acquire.
 func (s *Store) Foresee(r Request) (idmap.Range, error) {
-	holders, err := s.holders()
+	if err := r.Key.check(); err != nil {
+		return idmap.Range{}, err
+	}
+	alive, ended, err := s.holders()
 	if err != nil {
 		return idmap.Range{}, err
 	}
-	for _, h := range holders {
+	for _, h := range alive {
 		switch sameNS, sharing := r.UserNS != 0 && r.UserNS == h.UserNS, r.Shared && h.Shared && r.Owner == h.Owner; {
 		case h.Key == r.Key && h.ID != "" && h.State != Process:
 			return idmap.Range{}, fmt.Errorf("lease: %w: %s", ErrExists, h)
@@ -30,68 +34,91 @@ func (s *Store) Foresee(r Request) (idmap.Range, error) {
 	if !r.Exactly.Empty() {
 		return idmap.Range{}, nil
 	}
-	return foreseen(r, holders)
+	// Those of its own key go before anything is chosen.
+	ended = slices.DeleteFunc(ended, func(h Status) bool { return h.Key == r.Key })
+	return foreseen(r, alive, ended)
 }
 
-// holders is who holds IDs. Where the directory is lost, or isn't whole, that is also who will be
-// found alive when it is mended.
-func (s *Store) holders() (holders []Status, err error) {
+// holders is who holds IDs, and whose entries have ended but stand there yet. Where the directory
+// is lost, or isn't whole, holders are also those who will be found alive when it is mended.
+func (s *Store) holders() (alive, ended []Status, err error) {
 	sec, all, err := s.judgeAll()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	answered := func(uint64, idmap.Set) (bool, error) { return false, nil }
 	if sec != nil {
 		defer sec.unlock()
+		boot, by, err := sec.bootOf()
+		if err != nil {
+			return nil, nil, err
+		}
 		for _, j := range all {
-			if j.State != Ended {
-				holders = append(holders, j.Status)
+			switch {
+			case j.State != Ended:
+				alive = append(alive, j.Status)
+			case boot == sec.store.boot || boot == "": // of another one, all go at once
+				ended = append(ended, j.Status)
 			}
 		}
-		boot, by, err := sec.bootOf()
-		if err != nil || sec.complete(boot, by) {
-			return holders, err
+		if sec.complete(boot, by) {
+			return alive, ended, nil
 		}
 		answered = sec.answered
 	}
 	found, err := s.found(answered)
 	for _, e := range found {
-		holders = append(holders, Status{Entry: e, State: Process, Alive: e.PID})
+		alive = append(alive, Status{Entry: e, State: Process, Alive: e.PID})
 	}
-	return holders, err
+	return alive, ended, err
 }
 
-// foreseen chooses as [section.choose] does, beside those who hold.
-func foreseen(r Request, holders []Status) (idmap.Range, error) {
+// foreseen chooses as [section.choose] does. Of entries that have ended that looks only at those
+// that are in a favourite's place, as long as there are other IDs.
+func foreseen(r Request, alive, ended []Status) (idmap.Range, error) {
 	name := r.Name
 	if name == "" {
 		name = r.Key.ID
 	}
-	var ranges []idmap.Range
-	for _, h := range holders {
-		ranges = append(ranges, h.Ranges.Ranges()...)
-	}
-	held := idmap.NewSet(ranges...)
-	full := &FullError{}
+	held := rangesOf(alive)
 	for _, room := range r.Rooms {
-		free := room.Free.Subtract(held)
 		favourites := room.favouritesOf(name)
-		for _, place := range favourites {
-			if free.Contains(place) {
+		places := slices.DeleteFunc(slices.Clone(favourites), func(place idmap.Range) bool { return !room.Free.Contains(place) })
+		for _, place := range places {
+			if held.Intersect(idmap.NewSet(place)).Empty() {
 				return place, nil
 			}
 		}
-		if len(favourites) > 0 {
+		looked := idmap.NewSet(places...)
+		ended = slices.DeleteFunc(ended, func(h Status) bool { return !h.Ranges.Intersect(looked).Empty() })
+		if len(favourites) == 0 {
+			continue
+		}
+		if ids, ok := room.fit(favourites[0], held.Union(rangesOf(ended))); ok {
+			return ids, nil
+		}
+	}
+	full := &FullError{}
+	for _, room := range r.Rooms {
+		if favourites := room.favouritesOf(name); len(favourites) > 0 {
 			if ids, ok := room.fit(favourites[0], held); ok {
 				return ids, nil
 			}
 		}
 		full.Size, full.Places = room.Size, full.Places+room.places()
-		for _, h := range holders {
+		for _, h := range alive {
 			if !h.Ranges.Intersect(room.Free).Empty() {
 				full.Holders = append(full.Holders, h)
 			}
 		}
 	}
 	return idmap.Range{}, full
+}
+
+func rangesOf(all []Status) idmap.Set {
+	var ranges []idmap.Range
+	for _, h := range all {
+		ranges = append(ranges, h.Ranges.Ranges()...)
+	}
+	return idmap.NewSet(ranges...)
 }
