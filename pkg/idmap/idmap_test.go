@@ -4,6 +4,7 @@ package idmap
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -375,4 +376,53 @@ func FuzzSet(f *testing.F) {
 			t.Fatalf("%v and %v join to %v, expected %v", both, left, got, a)
 		}
 	})
+}
+
+// Sets of many ranges, ID by ID.
+func TestSetsOfMany(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nothing is secret about it
+	some := func() (Set, uint64) {
+		var ranges []Range
+		var bits uint64
+		for range random.IntN(12) {
+			start, count := random.Uint32N(60), 1+random.Uint32N(4)
+			ranges = append(ranges, Range{start, count})
+			for id := start; id < start+count; id++ {
+				bits |= 1 << id
+			}
+		}
+		return NewSet(ranges...), bits
+	}
+	bitsOf := func(s Set) (bits uint64) {
+		last := uint64(0)
+		for i, r := range s.Ranges() {
+			if i > 0 && uint64(r.Start) <= last || r.Count == 0 {
+				t.Fatalf("%v: not in order, or touching", s)
+			}
+			last = r.End()
+			for id := r.Start; uint64(id) < r.End(); id++ {
+				bits |= 1 << id
+			}
+		}
+		return bits
+	}
+	for range 20000 {
+		a, aBits := some()
+		b, bBits := some()
+		if got := bitsOf(a.Intersect(b)); got != aBits&bBits {
+			t.Fatalf("%v and %v: both have %b, want %b", a, b, got, aBits&bBits)
+		}
+		if got := bitsOf(a.Subtract(b)); got != aBits&^bBits {
+			t.Fatalf("%v without %v: %b, want %b", a, b, got, aBits&^bBits)
+		}
+		for id := range uint32(64) {
+			if got, want := a.Contains(Range{id, 1}), aBits>>id&1 == 1; got != want {
+				t.Fatalf("%v has %d: %v", a, id, got)
+			}
+			r := Range{id, 1 + id%5}
+			if got, want := a.Contains(r), NewSet(r).Subtract(a).Empty(); got != want {
+				t.Fatalf("%v has %v: %v", a, r, got)
+			}
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -127,9 +128,14 @@ func (s Set) Contains(r Range) bool {
 		return true
 	}
 	// The ranges never touch, so r lies in one of them or not at all.
-	return slices.ContainsFunc(s.ranges, func(have Range) bool {
-		return have.Start <= r.Start && r.End() <= have.End()
-	})
+	rest := s.from(r.Start)
+	return len(rest) > 0 && rest[0].Start <= r.Start && r.End() <= rest[0].End()
+}
+
+// from is the ranges that end behind an ID. Sets may have a range for each container of a host.
+func (s Set) from(id uint32) []Range {
+	i := sort.Search(len(s.ranges), func(i int) bool { return s.ranges[i].End() > uint64(id) })
+	return s.ranges[i:]
 }
 
 // ContainsSet says whether every ID of o lies in s.
@@ -140,25 +146,30 @@ func (s Set) Union(o Set) Set { return NewSet(append(s.Ranges(), o.ranges...)...
 
 // Intersect is the IDs that lie in both sets.
 func (s Set) Intersect(o Set) Set {
-	var out []Range
+	if len(s.ranges) > len(o.ranges) {
+		s, o = o, s
+	}
+	var out []Range // in rising order, none touching the next, since those of o don't
 	for _, a := range s.ranges {
-		for _, b := range o.ranges {
-			if both, ok := a.Intersect(b); ok {
-				out = append(out, both)
+		for _, b := range o.from(a.Start) {
+			both, ok := a.Intersect(b)
+			if !ok {
+				break
 			}
+			out = append(out, both)
 		}
 	}
-	return NewSet(out...)
+	return Set{out}
 }
 
 // Subtract is the IDs of s that don't lie in o.
 func (s Set) Subtract(o Set) Set {
-	var out []Range
+	var out []Range // in rising order, none touching the next: something is gone between them
 	for _, have := range s.ranges {
 		start := uint64(have.Start)
-		for _, gone := range o.ranges {
+		for _, gone := range o.from(have.Start) {
 			if !have.Overlaps(gone) {
-				continue
+				break
 			}
 			if uint64(gone.Start) > start {
 				out = append(out, Range{uint32(start), uint32(uint64(gone.Start) - start)})
@@ -169,7 +180,7 @@ func (s Set) Subtract(o Set) Set {
 			out = append(out, Range{uint32(start), uint32(have.End() - start)})
 		}
 	}
-	return NewSet(out...)
+	return Set{out}
 }
 
 // FirstFit is the lowest range of count IDs that lies in the set; ok is false
