@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -45,7 +46,18 @@ func (p *program) audit(c *cli.Context) error {
 	if err != nil {
 		return failed("", "audit: %w", err)
 	}
-	found := append(host.Audit(book, census.Record), warnings...)
+	audited := host.Audit(book, census.Record)
+	var found []registry.Conflict
+	for _, f := range audited {
+		found = append(found, f.Conflict)
+		if rest := f.IDs.Ranges(); len(rest) > 1 && c.Bool(flagJSON) {
+			// One for each of its ranges, as a program would look for them.
+			for _, f.Range = range rest[1:] {
+				found = append(found, f.Conflict)
+			}
+		}
+	}
+	found = append(found, warnings...)
 	if c.IsSet(flagPaths) {
 		left, err := p.left(host, book, c.String(flagPaths), c.Bool(flagJSON))
 		if err != nil {
@@ -56,40 +68,107 @@ func (p *program) audit(c *cli.Context) error {
 	return p.findings(c, found)
 }
 
-// maxLeft is how many files of one line are named outside of JSON.
-const maxLeft = 20
+// maxLeft and maxLeftJSON are how many files of one line, and how many that can't be looked at, are
+// named in words and in JSON: a container may leave millions.
+const (
+	maxLeft     = 20
+	maxLeftJSON = 10000
+)
 
-// left is a finding for each file that was left below dir; in words the first few of each line.
-func (p *program) left(host *census.Census, book *registry.Book, dir string, all bool) (found []registry.Conflict, err error) {
-	counts := make(map[string]int)
-	var order []registry.Line
-	mounts, err := host.Files(book, dir, func(f census.Left) {
-		where := f.Line.Where()
-		if counts[where]++; counts[where] == 1 {
-			order = append(order, f.Line)
-		}
-		if all || counts[where] <= maxLeft {
-			found = append(found, registry.Conflict{
-				Severity: registry.Error, Where: f.Path, Other: where,
-				Message: fmt.Sprintf("%s: belongs to UID %d, GID %d of %s (%s), which nobody has now: the next container with that ID owns it: give it to somebody: chown -h",
-					f.Path, f.UID, f.GID, f.Line.Owner, where),
-			})
-		}
+// leftovers is what was found of one line.
+type leftovers struct {
+	line  registry.Line
+	named []census.Left
+	count map[uint32]int // by ID
+}
+
+// left is a finding for the first few files that were left below dir, of each line, and for what
+// couldn't be looked into.
+func (p *program) left(host *census.Census, book *registry.Book, dir string, asJSON bool) (found []registry.Conflict, err error) {
+	most := maxLeft
+	if asJSON {
+		most = maxLeftJSON
+	}
+	byLine := make(map[string]*leftovers)
+	var order []*leftovers
+	failures := 0
+	err = host.Files(book, dir, census.Files{
+		Found: func(f census.Left) {
+			of := byLine[f.Line.Where()]
+			if of == nil {
+				of = &leftovers{line: f.Line, count: make(map[uint32]int)}
+				byLine[f.Line.Where()] = of
+				order = append(order, of)
+			}
+			if of.count[f.ID]++; len(of.named) < most {
+				of.named = append(of.named, f)
+			}
+		},
+		Mount: func(path string) {
+			p.warn("audit: %s: another filesystem is mounted there, which wasn't looked into: %s", path, command("audit", "--"+flagPaths, path))
+		},
+		Failed: func(path string, err error) {
+			if failures++; failures <= most {
+				found = append(found, registry.Conflict{
+					Severity: registry.Error, Where: path, Message: fmt.Sprintf("%s: can't be looked at, so whose it is isn't known: %s", path, err),
+				})
+			}
+		},
 	})
 	if err != nil {
 		return nil, failed("", "audit: --%s: %w", flagPaths, err)
 	}
-	for _, line := range order {
-		if n := counts[line.Where()]; !all && n > maxLeft {
-			found = append(found, registry.Conflict{
-				Severity: registry.Error, Where: dir, Other: line.Where(),
-				Message: fmt.Sprintf("%s: %d more files belong to IDs of %s (%s), which nobody has now: %s --json names them all",
-					dir, n-maxLeft, line.Owner, line.Where(), command("audit", "--"+flagPaths, dir)),
-			})
-		}
+	if failures > most {
+		found = append(found, registry.Conflict{Severity: registry.Error, Where: dir, Message: fmt.Sprintf("%s: %d more files can't be looked at", dir, failures-most)})
 	}
-	for _, m := range mounts {
-		p.warn("audit: %s: another filesystem is mounted there, which wasn't looked into: %s", visible(m), command("audit", "--"+flagPaths, m))
+	// A container that was started meanwhile has its files, and a walk takes long.
+	host, err = census.Take(census.HostPaths())
+	if err != nil {
+		return nil, failed("", "audit: %w", err)
+	}
+	inUse := host.InUse()
+	for _, of := range order {
+		found = append(found, of.findings(dir, inUse, asJSON)...)
 	}
 	return found, nil
+}
+
+// findings is those whose ID nobody has.
+func (of *leftovers) findings(dir string, inUse idmap.Set, asJSON bool) (found []registry.Conflict) {
+	more := 0
+	for id, n := range of.count {
+		if !inUse.Touches(idmap.Range{Start: id, Count: 1}) {
+			more += n
+		}
+	}
+	for _, f := range of.named {
+		if !inUse.Touches(idmap.Range{Start: f.ID, Count: 1}) {
+			found = append(found, leftOver(f))
+			more--
+		}
+	}
+	if more > 0 {
+		hint := ""
+		if !asJSON {
+			hint = ": " + command("audit", "--"+flagPaths, dir, "--"+flagJSON) + fmt.Sprintf(" names up to %d", maxLeftJSON)
+		}
+		found = append(found, registry.Conflict{
+			Severity: leftOver(of.named[0]).Severity, Where: dir, Other: of.line.Where(),
+			Message: fmt.Sprintf("%s: %d more files belong to IDs of %s (%s), which no container has now%s", dir, more, of.line.Owner, of.line.Where(), hint),
+		})
+	}
+	return found
+}
+
+// leftOver is a file that was left as a finding. An account's own namespaces, as those of a
+// rootless engine, may have files of theirs while none of them lives.
+func leftOver(f census.Left) registry.Conflict {
+	out := registry.Conflict{Severity: registry.Error, Where: f.Path, Other: f.Line.Where()}
+	mend := "the next container with that ID owns it: if nobody needs it any more, remove it, or give it to somebody: chown -h"
+	if f.Account {
+		out.Severity = registry.Warning
+		mend = fmt.Sprintf("it is left by a container, or %s keeps it in a namespace of their own, as rootless engines do", f.Line.Owner)
+	}
+	out.Message = fmt.Sprintf("%s: belongs to UID %d, GID %d of %s (%s), which no container has now: %s", f.Path, f.UID, f.GID, f.Line.Owner, f.Line.Where(), mend)
+	return out
 }

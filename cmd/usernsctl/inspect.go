@@ -12,6 +12,7 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/shim"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -57,7 +58,11 @@ func (p *program) inspect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := containersOf(host.Leases, words[0], c.String(flagRoot))
+	root := c.String(flagRoot)
+	if root != "" {
+		root = shim.EngineRoot(root)
+	}
+	found, err := containersOf(host.Leases, words[0], root)
 	if err != nil {
 		return err
 	}
@@ -72,7 +77,7 @@ func (p *program) inspect(c *cli.Context) error {
 			out.Method, out.Rootfs, out.Runtime = r.Method, r.Rootfs, r.Runtime
 			out.Differs = append(out.Differs, host.Differs(book, l, r)...)
 		case !errors.Is(err, census.ErrNoRecord):
-			p.warn("inspect: %s", visible(err.Error()))
+			p.warn("inspect: %s", err)
 		}
 		shown = append(shown, out)
 	}

@@ -18,17 +18,18 @@ import (
 
 // Flags of plan alone.
 const (
-	flagBundle = "bundle"
-	flagRoot   = "root"
-	flagID     = "id"
-	flagConfig = "config"
+	flagBundle  = "bundle"
+	flagRoot    = "root"
+	flagID      = "id"
+	flagConfig  = "config"
+	flagPidFile = "pid-file"
 )
 
 func (p *program) planVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "plan",
 		Usage:     "show what would become of a container, and touch nothing",
-		UsageText: programName + " plan --bundle DIR [--owner NAME] [--root DIR] [--id ID] [--config FILE] [--json]",
+		UsageText: programName + " plan --bundle DIR [--owner NAME] [--root DIR] [--id ID] [--pid-file FILE] [--config FILE] [--json]",
 		Description: "The decision that userns-runtime create would make now: whose container it is and by which lines, the range\n" +
 			"it would get, every change to its config.json and why, who root inside would be on what is bound in. Exit code 3\n" +
 			"says that it would be refused.",
@@ -37,6 +38,7 @@ func (p *program) planVerb() *cli.Command {
 			text(flagOwner, "`NAME` of the owner, as userns-runtime --owner"),
 			text(flagRoot, "state `DIR` of the engine, as userns-runtime --root (/run/runc)"),
 			text(flagID, "`ID` of the container (the name of the bundle's directory)"),
+			text(flagPidFile, "`FILE` of the engine, as userns-runtime create --pid-file: Podman's own files are known by it"),
 			text(flagConfig, "configuration `FILE`"),
 			jsonFlag("the decision"),
 		},
@@ -78,7 +80,7 @@ func (p *program) plan(c *cli.Context) error {
 	if c.String(flagBundle) == "" {
 		return misused(c.Command.Name, "--%s: is missing: expected the directory of a bundle", flagBundle)
 	}
-	asked := shim.Asked{Bundle: c.String(flagBundle), Root: c.String(flagRoot), ID: c.String(flagID), Config: c.String(flagConfig)}
+	asked := shim.Asked{Bundle: c.String(flagBundle), Root: c.String(flagRoot), ID: c.String(flagID), Config: c.String(flagConfig), PidFile: c.String(flagPidFile)}
 	if c.IsSet(flagOwner) {
 		owner, err := ownerOf(c, c.String(flagOwner))
 		if err != nil {
@@ -94,7 +96,7 @@ func (p *program) plan(c *cli.Context) error {
 	}
 	seen, err := shim.Foresee(asked)
 	if err != nil {
-		return failed("", "plan: %w", err)
+		return failed(programName+" plan --help", "plan: %w", err)
 	}
 	if err := p.showPlan(c, seen); err != nil || seen.Refused == nil {
 		return err

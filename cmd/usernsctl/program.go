@@ -78,15 +78,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	var said strings.Builder
 	for _, w := range p.warnings {
-		fmt.Fprintf(&said, "%s: warning: %s\n", programName, w)
+		fmt.Fprintf(&said, "%s: warning: %s\n", programName, visible(w))
 	}
 	if err != nil && err.Error() != "" {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(&said, "%s: %s\n", programName, line)
+			fmt.Fprintf(&said, "%s: %s\n", programName, visible(line))
 		}
 	}
 	if hint != "" {
-		fmt.Fprintf(&said, "%s: try: %s\n", programName, hint)
+		fmt.Fprintf(&said, "%s: try: %s\n", programName, visible(hint))
 	}
 	_, _ = io.WriteString(stderr, said.String()) // there is nowhere left to say that it failed
 	return code

@@ -57,7 +57,7 @@ func (p *program) who(c *cli.Context) error {
 		return r, err == nil
 	})
 	for _, f := range census.At(host.Audit(book, census.Record), id) {
-		p.warn("%s: %s", f.Severity, visible(f.Message))
+		p.warn("%s: %s", f.Severity, f.Message)
 	}
 	shown := []claimJSON{}
 	rows := [][]string{{"KIND", "WHO", "AS", "OWNER", "PID", "WHERE"}}

@@ -10,50 +10,85 @@ import (
 	"strconv"
 
 	"github.com/userns-runtime/userns-runtime/internal/lease"
-	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
+
+// Finding is one of an audit. Its Range is the first of its IDs.
+type Finding struct {
+	registry.Conflict
+	IDs idmap.Set // all of them; may be empty
+}
 
 // Audit holds all that is alive, and what the host says of its own IDs, against the book, and
 // adds that to what [registry.Check] finds:
 //
 //   - a user namespace without a lease has IDs that a line grants, and isn't its owner's (error);
-//   - two user namespaces, or two containers, have the same IDs (error);
+//   - two user namespaces that don't belong together have the same IDs, or two containers (error);
 //   - a user's namespace has the ID of another account (error);
+//   - a container has IDs of another owner's line (error), or of none any more (warning; error
+//     where an account of the host, subuid(5) or subgid(5) has them by now);
 //   - a line is used by its owner, and by root for containers of that owner (warning);
-//   - a container has IDs of another owner's line (error), or of none any more (warning);
 //   - a container runs under other flags than the book has for it by now (warning);
 //   - a container has ended, and a process has its IDs still (warning);
 //   - IDs were found alive that no lease was left of (warning);
 //   - a line of /etc/subuid or /etc/subgid is of nobody (warning).
 //
+// What engines of root's take by subuid(5), for namespaces of their own, isn't found to be anybody's:
+// which line they go by can't be seen. Namespaces within others are judged as part of the outermost.
+//
 // record is [Record], or what a test has in its place. Order: as Check, then containers, then
 // processes by their IDs, then the host's files.
-func (c *Census) Audit(b *registry.Book, record func(lease.Status) (lease.Record, error)) []registry.Conflict {
-	a := auditor{Census: c, book: b, lines: b.Lines(), found: registry.Check(b, c.World)}
-	for i, l := range c.Leases {
+func (c *Census) Audit(b *registry.Book, record func(lease.Status) (lease.Record, error)) []Finding {
+	a := auditor{Census: c, owners: c.owners(), lines: b.Lines()}
+	for _, f := range registry.Check(b, c.World) {
+		a.found = append(a.found, Finding{f, idmap.NewSet(f.Range)})
+	}
+	leases := slices.Clone(c.Leases)
+	SortLeases(leases)
+	for i, l := range leases {
 		a.lease(l, record)
-		a.twice(i, l)
+		a.twice(l, leases[i+1:])
 	}
 	a.foreign()
 	a.nobodys()
+	if len(a.found) > maxFindings {
+		a.found = append(a.found[:maxFindings], Finding{
+			Conflict: registry.Conflict{Severity: registry.Error, Message: fmt.Sprintf("more than %d findings: mend these first", maxFindings)},
+		})
+	}
 	return a.found
 }
 
+// maxFindings ends an audit. Users can make many of some kinds.
+const maxFindings = 20000
+
 type auditor struct {
 	*Census
-	book  *registry.Book
-	lines []registry.Line
-	found []registry.Conflict
+	owners owners
+	lines  []registry.Line
+	found  []Finding
 }
 
 func (a *auditor) add(severity registry.Severity, where, other string, ids idmap.Set, format string, args ...any) {
-	f := registry.Conflict{Severity: severity, Where: where, Other: other, Message: fmt.Sprintf(format, args...)}
+	if len(a.found) > maxFindings {
+		return
+	}
+	f := Finding{registry.Conflict{Severity: severity, Where: where, Other: other, Message: fmt.Sprintf(format, args...)}, ids}
 	if all := ids.Ranges(); len(all) > 0 {
 		f.Range = all[0]
 	}
 	a.found = append(a.found, f)
+}
+
+// linesWith is the lines that grant some of the IDs.
+func (a *auditor) linesWith(ids idmap.Set) (out []registry.Line) {
+	for _, line := range a.lines {
+		if ids.Touches(line.Range) && !line.Flags.Reserved {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // lease audits what one container holds.
@@ -66,40 +101,68 @@ func (a *auditor) lease(l lease.Status, record func(lease.Status) (lease.Record,
 	if l.State == lease.Process {
 		a.add(registry.Warning, who, "", l.Ranges, "%s: has ended, and a process has IDs of %s still, so that nobody else gets them: %s", who, l.Ranges, processHint(l.Alive))
 	}
-	for _, line := range a.lines {
-		if !line.Flags.Reserved && !a.same(line.Owner, l.Owner) && meets(l.Ranges, idmap.NewSet(line.Range)) {
-			both := l.Ranges.Intersect(idmap.NewSet(line.Range))
-			a.add(registry.Error, who, line.Where(), both, "%s: has %s of owner %s, which belongs to %s (%s) by now: stop it, or move the line", who, both, l.Owner, line.Owner, line.Where())
+	lines := a.linesWith(l.Ranges)
+	lost := l.Ranges
+	var flags registry.Flags
+	for _, line := range lines {
+		ids := idmap.NewSet(line.Range)
+		lost = lost.Subtract(ids)
+		if a.owners.are(line.Owner, l.Owner) {
+			flags = flags.Union(line.Flags)
+			continue
 		}
+		both := l.Ranges.Intersect(ids)
+		a.add(registry.Error, who, line.Where(), both, "%s: has %s of owner %s, which belongs to %s (%s) by now: stop it, or move the line", who, both, l.Owner, line.Owner, line.Where())
 	}
+	a.regiven(l, who, lost)
 	r, err := record(l)
 	if errors.Is(err, ErrNoRecord) {
-		r, err = lease.Record{Owner: l.Owner, Flags: a.flagsOf(l)}, nil
+		r, err = lease.Record{Owner: l.Owner, Flags: flags.String()}, nil
 	}
 	if err != nil {
 		a.add(registry.Warning, who, "", l.Ranges, "%s: what was written down of it can't be read: %s: exec is refused: start it anew", who, err)
 		return
 	}
-	for _, text := range a.Differs(a.book, l, r) {
+	for _, text := range differs(a.owners, lines, l, r) {
 		a.add(registry.Warning, who, "", l.Ranges, "%s: %s: it keeps what it has until it is started anew", who, text)
 	}
 }
 
-// flagsOf is what the book says for a container of which nothing was written down: nothing
-// differs.
-func (a *auditor) flagsOf(l lease.Status) string {
-	var flags registry.Flags
-	for _, line := range a.lines {
-		if a.same(line.Owner, l.Owner) && !line.Flags.Reserved && meets(l.Ranges, idmap.NewSet(line.Range)) {
-			flags = flags.Union(line.Flags)
+// regiven finds who else has IDs of a container that no line grants any more: of others, Check
+// tells.
+func (a *auditor) regiven(l lease.Status, who string, lost idmap.Set) {
+	if lost.Empty() {
+		return
+	}
+	given := func(ids idmap.Range, whose, where string) {
+		if both := lost.Intersect(idmap.NewSet(ids)); !both.Empty() {
+			a.add(registry.Error, who, where, both, "%s: has %s, which no line grants any more, and which is %s's (%s) by now: stop it", who, both, whose, where)
 		}
 	}
-	return flags.String()
+	for _, u := range a.World.Host.Users {
+		given(idmap.Range{Start: u.ID, Count: 1}, "user "+u.Name, u.Where)
+	}
+	for _, g := range a.World.Host.Groups {
+		given(idmap.Range{Start: g.ID, Count: 1}, "group "+g.Name, g.Where)
+	}
+	for _, s := range slices.Concat(a.World.SubUIDs, a.World.SubGIDs) {
+		if !a.owners.are(s.Owner, l.Owner) {
+			given(s.Range, s.Owner, s.Where)
+		}
+	}
 }
 
-// twice finds the containers behind i that have IDs of l, and may not.
-func (a *auditor) twice(i int, l lease.Status) {
-	for _, o := range a.Leases[i+1:] {
+// twice finds the containers that have IDs of l, and may not, among those behind it in the order
+// of their IDs.
+func (a *auditor) twice(l lease.Status, others []lease.Status) {
+	if l.Ranges.Empty() {
+		return
+	}
+	end := endOf(l.Ranges)
+	for _, o := range others {
+		if first := o.Ranges.Ranges(); len(first) == 0 || uint64(first[0].Start) >= end {
+			return
+		}
 		both := l.Ranges.Intersect(o.Ranges)
 		if both.Empty() || l.UserNS != 0 && l.UserNS == o.UserNS || l.Shared && o.Shared && l.Owner == o.Owner {
 			continue
@@ -108,139 +171,12 @@ func (a *auditor) twice(i int, l lease.Status) {
 	}
 }
 
-// space is a live user namespace that no lease answers for.
-type space struct {
-	lease.LiveNS
-	ids   idmap.Set
-	kin   Kin
-	known bool // kin is
-	who   string
-}
-
-// foreign audits the namespaces that no lease answers for. What lies in another one of
-// them is part of it.
-func (a *auditor) foreign() {
-	var spaces []space
-	for _, ns := range a.Live {
-		ids := ns.IDs()
-		if ids.Empty() || a.leased(ns, ids) {
-			continue
-		}
-		s := space{LiveNS: ns, ids: ids, who: process(ns)}
-		s.kin, s.known = a.Kin[ns.Inode]
-		if s.known {
-			s.who = fmt.Sprintf("%s that %s made", s.who, a.account(s.kin.Creator))
-		}
-		spaces = append(spaces, s)
-	}
-	slices.SortStableFunc(spaces, func(x, y space) int {
-		return cmp.Or(cmp.Compare(x.ids.Ranges()[0].Start, y.ids.Ranges()[0].Start), cmp.Compare(x.PID, y.PID))
-	})
-	for i, s := range spaces {
-		a.againstLines(s)
-		a.againstLeases(s)
-		a.againstAccounts(s)
-		for _, o := range spaces[i+1:] {
-			both := s.ids.Intersect(o.ids)
-			if both.Empty() || within(s, o) || within(o, s) || s.known && o.known && s.kin.Creator == o.kin.Creator {
-				continue
-			}
-			a.add(registry.Error, s.who, o.who, both, "%s: has %s, and so has %s: end one of them: %s", s.who, both, o.who, processHint(s.PID))
-		}
-	}
-}
-
-// within says whether the namespace of s is that of o, or lies in it. The IDs that a process
-// keeps in a namespace without maps are those it came with.
-func within(s, o space) bool {
-	return s.Inode != 0 && s.Inode == o.Inode || slices.Contains(s.kin.Parents, o.Inode) && s.ids.Subtract(o.ids).Empty()
-}
-
-func (a *auditor) againstLines(s space) {
-	for _, line := range a.lines {
-		ids := idmap.NewSet(line.Range)
-		if line.Flags.Reserved || !meets(s.ids, ids) {
-			continue
-		}
-		if s.known && s.kin.Creator != 0 && a.same(line.Owner, strconv.FormatUint(uint64(s.kin.Creator), 10)) {
-			a.bothWays(s, line)
-			continue
-		}
-		both := s.ids.Intersect(ids)
-		a.add(registry.Error, s.who, line.Where(), both, "%s: has %s of %s (%s), and no lease: a container of %[3]s could get them too: end it, or move the line: %[5]s",
-			s.who, both, line.Owner, line.Where(), processHint(s.PID))
-	}
-}
-
-// bothWays finds a line that its owner uses, and root for containers of that owner: neither
-// knows what the other takes.
-func (a *auditor) bothWays(s space, line registry.Line) {
-	for _, l := range a.Leases {
-		if a.same(l.Owner, line.Owner) && meets(l.Ranges, idmap.NewSet(line.Range)) {
-			both := s.ids.Intersect(idmap.NewSet(line.Range))
-			a.add(registry.Warning, s.who, line.Where(), both, "%s: has %s of %s's own line (%s), from which root starts containers too (%s): neither knows which IDs the other takes: give root's containers another owner",
-				s.who, both, line.Owner, line.Where(), Holder(l))
-			return
-		}
-	}
-}
-
-func (a *auditor) againstLeases(s space) {
-	for _, l := range a.Leases {
-		if l.UserNS != 0 && (l.UserNS == s.Inode || slices.Contains(s.kin.Parents, l.UserNS)) {
-			continue // more IDs than it has a lease for: the lines tell
-		}
-		if both := s.ids.Intersect(l.Ranges); !both.Empty() && !l.Rebuilt {
-			a.add(registry.Error, s.who, Holder(l), both, "%s: has %s, which %s holds: end one of them: %s", s.who, both, Holder(l), processHint(s.PID))
-		}
-	}
-}
-
-// againstAccounts finds the accounts that a user's namespace may be, beside the user's own.
-// Root may be everybody anyway.
-func (a *auditor) againstAccounts(s space) {
-	if !s.known || s.kin.Creator == 0 {
-		return
-	}
-	for _, side := range []struct {
-		m        idmap.Map
-		accounts []registry.Account
-		what     string
-	}{{s.UIDs, a.World.Host.Users, "user"}, {s.GIDs, a.World.Host.Groups, "group"}} {
-		outer := side.m.Outer()
-		for _, account := range side.accounts {
-			id := idmap.Range{Start: account.ID, Count: 1}
-			if !outer.Contains(id) || account.ID == 0 || side.what == "user" && account.ID == s.kin.Creator || side.what == "group" && a.ownGroup(account, s.kin.Creator) {
-				continue
-			}
-			a.add(registry.Error, s.who, account.Where, idmap.NewSet(id), "%s: may be %s %s (%s), since %d is in its map: move the account, or what gave %s the ID: %s",
-				s.who, side.what, account.Name, account.Where, account.ID, a.account(s.kin.Creator), processHint(s.PID))
-		}
-	}
-}
-
-// ownGroup says whether a namespace of that user may have the group. Who made it had the
-// right to, alone: one ID of one's own needs no grant (user_namespaces(7)).
-func (a *auditor) ownGroup(g registry.Account, creator uint32) bool {
-	for _, ns := range a.Live {
-		if kin, ok := a.Kin[ns.Inode]; !ok || kin.Creator != creator {
-			continue
-		}
-		for _, e := range ns.GIDs {
-			if e.Count == 1 && e.Outer == g.ID {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // nobodys finds the lines of subuid(5) and subgid(5) whose owner has no account.
 func (a *auditor) nobodys() {
 	for _, s := range slices.Concat(a.World.SubUIDs, a.World.SubGIDs) {
-		if a.uid(s.Owner) == "" && !engineNames[s.Owner] {
-			a.add(registry.Warning, s.Where, "", idmap.NewSet(s.Range), "%s: %s has no account, and %s is kept for them: remove the line, if %s isn't a user of a directory service",
-				s.Where, rootfile.ShellQuote(s.Owner), s.Range, rootfile.ShellQuote(s.Owner))
+		if a.owners[s.Owner] == "" && !engineNames[s.Owner] {
+			a.add(registry.Warning, s.Where, "", idmap.NewSet(s.Range), "%s: %s has no account, and %s is kept for them: remove the line, if that isn't a user of a directory service",
+				s.Where, s.Owner, s.Range)
 		}
 	}
 }
@@ -251,12 +187,11 @@ var engineNames = map[string]bool{"containers": true, "root": true, "lxd": true,
 
 // account is a user in words.
 func (a *auditor) account(uid uint32) string {
-	for _, u := range a.World.Host.Users {
-		if u.ID == uid {
-			return u.Name
-		}
+	i := slices.IndexFunc(a.World.Host.Users, func(u registry.Account) bool { return u.ID == uid })
+	if i < 0 {
+		return fmt.Sprintf("UID %d", uid)
 	}
-	return fmt.Sprintf("UID %d", uid)
+	return a.World.Host.Users[i].Name
 }
 
 func processHint(pid int) string {
@@ -264,4 +199,12 @@ func processHint(pid int) string {
 		return "lsns -t user"
 	}
 	return fmt.Sprintf("ps -fp %d", pid)
+}
+
+// decimal is an owner's UID as the book may have it.
+func decimal(uid uint32) string { return strconv.FormatUint(uint64(uid), 10) }
+
+// byFirst orders what has IDs by the first of them.
+func byFirst(a, b idmap.Set) int {
+	return slices.CompareFunc(a.Ranges(), b.Ranges(), func(x, y idmap.Range) int { return cmp.Compare(x.Start, y.Start) })
 }

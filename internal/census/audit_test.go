@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
@@ -132,6 +134,75 @@ func TestAudit(t *testing.T) {
 		"her own, in her line": {
 			census: Census{World: users(alice), Live: []lease.LiveNS{live(9, at(roomy, 10))}, Kin: map[uint64]Kin{9: {Creator: 1000}}}, lines: two,
 		},
+		"two users of one group": {
+			census: Census{
+				World: users(alice, bob),
+				Live: []lease.LiveNS{
+					{Inode: 9, PID: os.Getpid(), UIDs: at(1000, 1), GIDs: at(100, 1)}, {Inode: 10, PID: os.Getpid(), UIDs: at(1001, 1), GIDs: at(100, 1)},
+				}, Kin: map[uint64]Kin{9: {Creator: 1000}, 10: {Creator: 1001}},
+			},
+		},
+		"a user's number that is another's group": {
+			census: Census{
+				World: users(alice, bob),
+				Live: []lease.LiveNS{
+					{Inode: 9, PID: os.Getpid(), UIDs: at(3000000, 5), GIDs: at(3000010, 5)}, {Inode: 10, PID: os.Getpid(), UIDs: at(3000010, 5), GIDs: at(3000000, 5)},
+				}, Kin: map[uint64]Kin{9: {Creator: 1000}, 10: {Creator: 1001}},
+			},
+		},
+		"inside of her own, in her line": {
+			census: Census{
+				World: users(alice), Live: []lease.LiveNS{live(9, at(roomy, 10)), live(10, at(roomy+5, 1))},
+				Kin: map[uint64]Kin{9: {Creator: 1000}, 10: {Creator: roomy + 5, Parents: []uint64{9}}},
+			}, lines: two,
+		},
+		"two of root's that overlap": {
+			census: Census{Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000005, 10))}, Kin: map[uint64]Kin{9: {}, 10: {}}},
+			want:   []string{"error: " + me + " that UID 0 made: has [3000005-3000010), and so has " + me + " that UID 0 made: end one of them"},
+		},
+		"one range that an engine of root's gives to all": {
+			census: Census{Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000000, 10))}, Kin: map[uint64]Kin{9: {}, 10: {}}},
+		},
+		"IDs of a container that are others' by now": {
+			census: Census{
+				World: registry.World{
+					Host:    registry.Host{Users: []registry.Account{{Name: "new", ID: 3000001, Where: "/etc/passwd:9"}, alice}},
+					SubUIDs: []registry.SubID{{Owner: "new", Range: idmap.Range{Start: 3000005, Count: 100}, Where: "/etc/subuid:1"}, {Owner: "alice", Range: idmap.Range{Start: 3000000, Count: 3}, Where: "/etc/subuid:2"}},
+				},
+				Leases: []lease.Status{of("alice", held("/r", "a", 7, set(3000000, 10)))},
+			},
+			want: []string{
+				"error: container a of /r: has [3000001-3000002), which no line grants any more, and which is user new's (/etc/passwd:9) by now: stop it",
+				"error: container a of /r: has [3000005-3000010), which no line grants any more, and which is new's (/etc/subuid:1) by now: stop it",
+				"warning: container a of /r: [3000000-3000010) isn't granted to alice any more",
+			},
+		},
+		"a restored container, of whose namespace the lease says nothing": {
+			census: Census{
+				Leases: []lease.Status{of("alice", held("/r", "a", 0, set(roomy, 65536)))}, Live: []lease.LiveNS{live(7, at(roomy, 65536))}, Kin: map[uint64]Kin{7: {}},
+			}, lines: two,
+		},
+		"one that has ended meanwhile": {
+			census: Census{
+				Ended: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}, Live: []lease.LiveNS{live(7, at(roomy, 65536))}, Kin: map[uint64]Kin{7: {}},
+			}, lines: two,
+		},
+		"lost leases": {
+			census: Census{Unkept: true, Live: []lease.LiveNS{live(7, at(roomy, 65536))}, Kin: map[uint64]Kin{7: {}}}, lines: two,
+			want: []string{"error: " + me + " that UID 0 made: has [1879048192-1879113728) of alice (/etc/usernamespaces:1), and no lease: none is kept on this host: if userns-runtime has started it, they were lost"},
+		},
+		"four of root's": {
+			census: Census{
+				Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000001, 5)), live(11, at(3000009, 5)), live(12, at(3000014, 5))}, Kin: map[uint64]Kin{9: {}, 10: {}, 11: {}, 12: {}},
+			},
+			want: []string{"error: " + me + " that UID 0 made: has [3000001-3000006), and so has " + me + " that UID 0 made, and 1 more have some of its IDs: end one"},
+		},
+		"IDs that a user keeps in a namespace without maps": {
+			census: Census{
+				World: registry.World{Host: registry.Host{Users: []registry.Account{alice}, Groups: []registry.Account{{Name: "alice", ID: 1000, Where: "/etc/group:1"}}}},
+				Live:  []lease.LiveNS{{Inode: 9, PID: os.Getpid(), Has: set(1000, 1)}}, Kin: map[uint64]Kin{9: {Creator: 1000}},
+			},
+		},
 		"a line that she and root use": {
 			census: Census{
 				World: users(alice), Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))},
@@ -171,7 +242,6 @@ func TestAudit(t *testing.T) {
 				World: users(alice), Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000005, 10)), live(11, at(3000006, 2))},
 				Kin: map[uint64]Kin{9: {Creator: 1000}, 10: {Creator: 1000}, 11: {Creator: 3000005, Parents: []uint64{10}}},
 			},
-			want: []string{"error: " + me + " that alice made: has [3000006-3000008), and so has " + me + " that UID 3000005 made: end one"},
 		},
 		"her own ID": {
 			census: Census{World: users(alice), Live: []lease.LiveNS{live(9, at(1000, 1))}, Kin: map[uint64]Kin{9: {Creator: 1000}}},
@@ -352,17 +422,109 @@ func TestFiles(t *testing.T) {
 	c := &Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy+100, 100)))}}
 	b := book(t, fmt.Sprintf("alice:%d:65536:", roomy), "later:5000000:10:reserved")
 	got := map[string]bool{}
-	mounts, err := c.Files(b, dir, func(l Left) {
-		rel, _ := filepath.Rel(dir, l.Path)
-		got[rel] = l.Line.Owner == "alice"
-	})
-	if err != nil || len(mounts) != 0 {
-		t.Errorf("%v, %v", mounts, err)
+	note := Files{
+		Found: func(l Left) {
+			rel, _ := filepath.Rel(dir, l.Path)
+			got[rel] = l.Line.Owner == "alice" && !l.Account
+		},
+		Mount:  func(path string) { t.Errorf("a mount on %s", path) },
+		Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) },
+	}
+	if err := c.Files(b, dir, note); err != nil {
+		t.Error(err)
 	}
 	if len(got) != 3 || !got["sub/left"] || !got["sub/group"] || !got["mixed"] {
 		t.Errorf("got %v", got)
 	}
-	if _, err := c.Files(b, dir+"/host", nil); err == nil || !strings.Contains(err.Error(), "isn't a directory") {
+	if err := c.Files(b, dir+"/host", note); err == nil || !strings.Contains(err.Error(), "isn't a directory") {
 		t.Errorf("a file: %v", err)
+	}
+	// A shared line's are its owner's for good; those of an account may be in use unseen.
+	clear(got)
+	c.World = users(alice)
+	if err := c.Files(book(t, fmt.Sprintf("alice:%d:65536:shared", roomy)), dir, note); err != nil || len(got) != 0 {
+		t.Errorf("shared: got %v, %v", got, err)
+	}
+	if err := c.Files(b, dir, note); err != nil || len(got) != 3 || got["mixed"] {
+		t.Errorf("an account's: got %v, %v", got, err)
+	}
+}
+
+// Deeper than a path can be.
+func TestFilesFarBelow(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give files away")
+	}
+	dir := t.TempDir()
+	at, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.Repeat("d", 200)
+	for range 30 {
+		if err := unix.Mkdirat(at, name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(at)
+		at = next
+	}
+	defer func() { _ = unix.Close(at) }()
+	if err := unix.Fchown(at, roomy+7, 0); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	err = new(Census).Files(book(t, fmt.Sprintf("alice:%d:65536:", roomy)), dir, Files{
+		Found: func(l Left) { found += len(l.Path) }, Failed: func(path string, err error) { t.Errorf("%.50s...: %v", path, err) },
+	})
+	if err != nil || found < 6000 {
+		t.Errorf("got %d, %v", found, err)
+	}
+}
+
+// Two users can make as many pairs as they like: what is said of them is limited.
+func TestAuditOfAStorm(t *testing.T) {
+	c := &Census{World: users(alice, bob), Kin: map[uint64]Kin{}}
+	for i := range uint64(3000) {
+		ns := live(i+1, at(3000000, 10))
+		ns.PID = 1
+		c.Live = append(c.Live, ns)
+		c.Kin[i+1] = Kin{Creator: 1000 + uint32(i%2)}
+	}
+	if found := c.Audit(book(t), unrecorded); len(found) != 2999 || !strings.Contains(found[0].Message, "1499 more have some of its IDs") {
+		t.Errorf("%d findings, first %+v", len(found), found[0])
+	}
+	for i := range uint64(maxFindings) {
+		c.Leases = append(c.Leases, of("gone", held("/r", fmt.Sprint(i), i+1000000, set(uint32(4000000+i*10), 10))))
+	}
+	found := c.Audit(book(t), unrecorded)
+	if last := found[len(found)-1]; len(found) != maxFindings+1 || last.Severity != registry.Error || !strings.Contains(last.Message, "more than 20000 findings") {
+		t.Errorf("%d findings, last %+v", len(found), last)
+	}
+}
+
+// A host of many lines, containers and accounts: by the product of their numbers it would take
+// longer than tests may.
+func TestAuditOfMany(t *testing.T) {
+	var lines []string
+	c := &Census{}
+	for i := range uint32(20000) {
+		owner := fmt.Sprintf("u%d", i%3000)
+		lines = append(lines, fmt.Sprintf("%s:%d:4096:size=4096", owner, roomy+i*4096))
+		if i%10 == 0 {
+			c.Leases = append(c.Leases, of(owner, held("/r", fmt.Sprint("c", i), uint64(i+5), set(roomy+i*4096, 4096))))
+		}
+	}
+	for i := range uint32(3000) {
+		c.World.Host.Users = append(c.World.Host.Users, registry.Account{Name: fmt.Sprintf("u%d", i), ID: 1000 + i, Where: "/etc/passwd"})
+	}
+	b := book(t, lines...)
+	for _, f := range c.Audit(b, unrecorded) {
+		if f.Severity == registry.Error {
+			t.Fatalf("%+v", f)
+		}
 	}
 }

@@ -53,6 +53,11 @@ type Census struct {
 	World registry.World
 	// Leases are the ranges that are held; those that have ended aren't among them.
 	Leases []lease.Status
+	// Ended is those of which Leases has none any more, that were held while it was looked what
+	// is alive.
+	Ended []lease.Status
+	// Unkept says that leases are lost, or that none was ever taken: see [lease.Store.Kept].
+	Unkept bool
 	// Live is the user namespaces with a process in them, other than the caller's.
 	Live []lease.LiveNS
 	// Kin is where those come from, by their inode number. One that can't be looked at, as when
@@ -67,7 +72,7 @@ func Take(p Paths) (*Census, error) {
 	if err != nil {
 		return nil, err
 	}
-	leases, err := Leases()
+	before, err := Leases()
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +80,25 @@ func Take(p Paths) (*Census, error) {
 	if err != nil {
 		return nil, fmt.Errorf("census: %w", err)
 	}
-	return &Census{World: w, Leases: leases, Live: live, Kin: kinOf(live)}, nil
+	kin := kinOf(live)
+	// Containers come and go while it looks: what is alive may have had a lease, or has one by now.
+	c := &Census{World: w, Live: live, Kin: kin}
+	if c.Leases, err = Leases(); err != nil {
+		return nil, err
+	}
+	c.Ended = slices.DeleteFunc(before, func(l lease.Status) bool {
+		return slices.ContainsFunc(c.Leases, func(now lease.Status) bool { return now.Key == l.Key && now.UserNS == l.UserNS })
+	})
+	store, err := lease.Open()
+	if err != nil {
+		return nil, fmt.Errorf("census: %w", err)
+	}
+	kept, err := store.Kept()
+	if err != nil {
+		return nil, fmt.Errorf("census: %w", err)
+	}
+	c.Unkept = !kept
+	return c, nil
 }
 
 // Leases is the ranges that are held on this host, by where they begin. Where the caller
@@ -174,16 +197,18 @@ func (c *Census) alive() []Use {
 
 // leased says whether a lease answers for all IDs of a live namespace, and names it better.
 func (c *Census) leased(ns lease.LiveNS, ids idmap.Set) bool {
-	return slices.ContainsFunc(c.Leases, func(l lease.Status) bool { return c.answers(l, ns, ids) })
+	is := func(l lease.Status) bool { return c.answers(l, ns, ids) }
+	return slices.ContainsFunc(c.Leases, is) || slices.ContainsFunc(c.Ended, is)
 }
 
 // answers says whether the namespace, or one that it lies in, is the lease's, and has no IDs
-// beside it.
+// beside it. A lease without a namespace is of a container that is just being started, or that
+// was restored (CRIU makes the namespace): it answers for all that has its IDs.
 func (c *Census) answers(l lease.Status, ns lease.LiveNS, ids idmap.Set) bool {
-	if ns.Inode == 0 || l.UserNS == 0 || !l.Ranges.ContainsSet(ids) {
+	if ns.Inode == 0 || !l.Ranges.ContainsSet(ids) {
 		return false
 	}
-	return l.UserNS == ns.Inode || slices.Contains(c.Kin[ns.Inode].Parents, l.UserNS)
+	return l.UserNS == 0 || l.UserNS == ns.Inode || slices.Contains(c.Kin[ns.Inode].Parents, l.UserNS)
 }
 
 // Holder is a lease in words: "container web of /run/runc".

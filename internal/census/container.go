@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -85,11 +86,15 @@ func readRecord(path string) (lease.Record, error) {
 // Differs is what the book says of a container by now that it didn't when the container
 // was started; nothing if it says the same. A running container keeps what it has.
 func (c *Census) Differs(b *registry.Book, l lease.Status, r lease.Record) []string {
+	return differs(c.owners(), b.Lines(), l, r)
+}
+
+func differs(same owners, lines []registry.Line, l lease.Status, r lease.Record) []string {
 	var out []string
 	var flags registry.Flags
 	var granted []idmap.Range
-	for _, line := range b.Lines() {
-		if c.same(line.Owner, r.Owner) && !line.Flags.Reserved && meets(l.Ranges, idmap.NewSet(line.Range)) {
+	for _, line := range lines {
+		if !line.Flags.Reserved && l.Ranges.Touches(line.Range) && same.are(line.Owner, r.Owner) {
 			flags = flags.Union(line.Flags)
 			granted = append(granted, line.Range)
 		}
@@ -123,17 +128,20 @@ func orNone(text string) string {
 	return text
 }
 
-// same says whether two names are of one owner: an account is known by login name and by UID.
-func (c *Census) same(a, b string) bool {
-	return a == b || c.uid(a) != "" && c.uid(a) == c.uid(b)
-}
+// owners is the accounts by which an owner is known: login names, each with its UID in decimal.
+type owners map[string]string
 
-// uid is an owner's UID in decimal, "" of one without an account.
-func (c *Census) uid(owner string) string {
+func (c *Census) owners() owners {
+	out := make(owners, 2*len(c.World.Host.Users))
 	for _, u := range c.World.Host.Users {
-		if number := fmt.Sprint(u.ID); u.Name == owner || number == owner {
-			return number
+		number := strconv.FormatUint(uint64(u.ID), 10)
+		out[number] = number
+		if _, known := out[u.Name]; !known {
+			out[u.Name] = number
 		}
 	}
-	return ""
+	return out
 }
+
+// are says whether two names are of one owner.
+func (o owners) are(a, b string) bool { return a == b || o[a] != "" && o[a] == o[b] }

@@ -5,11 +5,9 @@ package census
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -23,92 +21,135 @@ import (
 type Left struct {
 	Path     string
 	UID, GID uint32
-	Line     registry.Line // that grants the UID; if none does, the GID
+	ID       uint32        // the one of the two that is granted, the UID if both are
+	Line     registry.Line // that grants it
+	// Account says that the line's owner is an account of the host, who may be keeping files in
+	// namespaces of their own.
+	Account bool
 }
 
-// Files walks through dir, on its filesystem alone, and calls found for each file that was
-// left. Symbolic links aren't followed; what ends meanwhile is passed over. mounts is the
-// directories that other filesystems are mounted on, which weren't looked into.
+// Files is a walk through a directory for files that were left: see [Census.Files].
+type Files struct {
+	Found func(Left)
+	// Mount is called for a directory that another filesystem is mounted on: that isn't looked into.
+	Mount func(path string)
+	// Failed is called for what couldn't be looked at, or into.
+	Failed func(path string, err error)
+}
+
+// Files walks through dir, on its filesystem alone. Symbolic links aren't followed; what ends
+// meanwhile is passed over. A file of a shared line isn't left: all containers of its owner have
+// the same IDs, and nobody else gets them.
 //
-// Errors of single directories are joined, and don't end the walk.
-func (c *Census) Files(b *registry.Book, dir string, found func(Left)) (mounts []string, err error) {
-	lines := slices.DeleteFunc(b.Lines(), func(l registry.Line) bool { return l.Flags.Reserved })
-	var granted, alive []idmap.Range
+// The error is of dir itself.
+func (c *Census) Files(b *registry.Book, dir string, f Files) error {
+	lines := slices.DeleteFunc(b.Lines(), func(l registry.Line) bool { return l.Flags.Reserved || l.Flags.Shared })
+	var granted []idmap.Range
 	for _, l := range lines {
 		granted = append(granted, l.Range)
 	}
-	for _, u := range c.alive() {
-		alive = append(alive, u.IDs.Ranges()...)
+	w := walk{Files: f, lines: lines, owners: c.owners(), left: idmap.NewSet(granted...).Subtract(c.InUse())}
+	root, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%s: it isn't a directory: expected one to look through", dir)
 	}
-	left := searched(idmap.NewSet(granted...).Subtract(idmap.NewSet(alive...)).Ranges())
-	lineOf := func(id uint32) (registry.Line, bool) {
-		i := slices.IndexFunc(lines, func(l registry.Line) bool { return l.Range.Contains(id) })
-		if i < 0 {
-			return registry.Line{}, false
-		}
-		return lines[i], true
+	if err != nil {
+		return err
 	}
-	var root unix.Stat_t
-	if err := unix.Lstat(dir, &root); err != nil {
-		return nil, &os.PathError{Op: "lstat", Path: dir, Err: err}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(root.Fd()), &st); err != nil {
+		return errors.Join(&os.PathError{Op: "fstat", Path: dir, Err: err}, root.Close())
 	}
-	if root.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return nil, fmt.Errorf("%s: it isn't a directory: expected one to look through", dir)
-	}
-	var errs []error
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
-			return nil
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return fmt.Errorf("bug: lstat of %s gives no owner", path)
-		}
-		if st.Dev != root.Dev {
-			mounts = append(mounts, path)
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		user, group := left.has(st.Uid), left.has(st.Gid)
-		if !user && !group {
-			return nil
-		}
-		id := st.Uid
-		if !user {
-			id = st.Gid
-		}
-		if line, ok := lineOf(id); ok {
-			found(Left{path, st.Uid, st.Gid, line})
-		}
-		return nil
-	})
-	return mounts, errors.Join(append(errs, err)...)
+	w.dev = st.Dev
+	w.judge(dir, &st)
+	w.through(root, dir)
+	return nil
 }
 
-// searched is IDs in which many are looked for: ranges in order, none of which touch.
-type searched []idmap.Range
+// InUse is all IDs that somebody alive has, or holds.
+func (c *Census) InUse() idmap.Set {
+	var ranges []idmap.Range
+	for _, u := range c.alive() {
+		ranges = append(ranges, u.IDs.Ranges()...)
+	}
+	return idmap.NewSet(ranges...)
+}
 
-func (s searched) has(id uint32) bool {
-	_, found := slices.BinarySearchFunc(s, id, func(r idmap.Range, id uint32) int {
-		switch {
-		case r.Contains(id):
-			return 0
-		case r.Start > id:
-			return 1
+type walk struct {
+	Files
+	lines  []registry.Line
+	owners owners
+	left   idmap.Set
+	dev    uint64
+	last   int // line that was found
+}
+
+// judge looks at the owner of one file.
+func (w *walk) judge(path string, st *unix.Stat_t) {
+	id := st.Uid
+	if !w.has(id) {
+		if id = st.Gid; !w.has(id) {
+			return
 		}
-		return -1
-	})
-	return found
+	}
+	if i := w.lineOf(id); i >= 0 {
+		w.Found(Left{path, st.Uid, st.Gid, id, w.lines[i], w.owners[w.lines[i].Owner] != ""})
+	}
+}
+
+// lineOf is the line that grants an ID. The files of one container come one after the other, and a
+// book may have many lines.
+func (w *walk) lineOf(id uint32) int {
+	if w.last < len(w.lines) && w.lines[w.last].Range.Contains(id) {
+		return w.last
+	}
+	i := slices.IndexFunc(w.lines, func(l registry.Line) bool { return l.Range.Contains(id) })
+	if i >= 0 {
+		w.last = i
+	}
+	return i
+}
+
+func (w *walk) has(id uint32) bool { return w.left.Touches(idmap.Range{Start: id, Count: 1}) }
+
+// through looks at what is in a directory, which it closes. It goes by descriptors, so that no path
+// is too long, and none is exchanged for another on the way; a process has as many as the
+// deepest place needs.
+func (w *walk) through(dir *os.File, path string) {
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		w.Failed(path, err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		at := filepath.Join(path, name)
+		var st unix.Stat_t
+		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			continue
+		case err != nil:
+			w.Failed(at, os.NewSyscallError("fstatat", err))
+			continue
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			// On an overlay, files have other numbers of devices than directories.
+			w.judge(at, &st)
+			continue
+		}
+		if st.Dev != w.dev {
+			w.Mount(at)
+			continue
+		}
+		w.judge(at, &st)
+		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP): // replaced
+		case err != nil:
+			w.Failed(at, os.NewSyscallError("openat", err))
+		default:
+			w.through(os.NewFile(uintptr(fd), name), at)
+		}
+	}
 }

@@ -137,8 +137,8 @@ func (c *Census) maps(l lease.Status) (uids, gids idmap.Map, known bool) {
 }
 
 // At is the findings that are about an ID.
-func At(findings []registry.Conflict, id uint32) []registry.Conflict {
-	return slices.DeleteFunc(slices.Clone(findings), func(f registry.Conflict) bool { return !f.Range.Contains(id) })
+func At(findings []Finding, id uint32) []Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool { return !f.IDs.Contains(idmap.Range{Start: id, Count: 1}) })
 }
 
 // As says as what somebody has an ID: "user 5, group 5".

@@ -53,18 +53,21 @@ func (s *Store) holders() (alive, ended []Status, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		current := boot == sec.store.boot || boot == "" // of another one, all entries go at once
 		for _, j := range all {
 			switch {
 			case j.State != Ended:
 				alive = append(alive, j.Status)
-			case boot == sec.store.boot || boot == "": // of another one, all go at once
+			case current:
 				ended = append(ended, j.Status)
 			}
 		}
 		if sec.complete(boot, by) {
 			return alive, ended, nil
 		}
-		answered = sec.answered
+		if current {
+			answered = sec.answered
+		}
 	}
 	found, err := s.found(answered)
 	for _, e := range found {

@@ -263,6 +263,21 @@ func (s *Store) List() ([]Status, error) {
 	return out, nil
 }
 
+// Kept says whether leases are kept: whether the directory is there, and whole. If not, the next
+// start makes it again from what is alive.
+func (s *Store) Kept() (bool, error) {
+	sec, err := s.lockAndLoad()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer sec.unlock()
+	boot, by, err := sec.bootOf()
+	return err == nil && sec.complete(boot, by), err
+}
+
 // Collect removes the entries that have ended, and gives them.
 func (s *Store) Collect() (removed []Status, err error) {
 	sec, all, err := s.judgeAll()

@@ -38,6 +38,26 @@ func (a *Audit) Write(record any) error {
 	return nil
 }
 
+// Check says whether [Audit.Write] could write, as far as that can be told without writing.
+func (a *Audit) Check() error {
+	fd, err := a.openFile(0)
+	if err == nil {
+		return os.NewSyscallError("close", unix.Close(fd))
+	}
+	if errors.Is(err, unix.ENOENT) {
+		dir := filepath.Dir(a.path)
+		if err = unix.Access(dir, unix.W_OK); errors.Is(err, unix.ENOENT) {
+			dir = filepath.Dir(dir) // in which it would be made
+			err = unix.Access(dir, unix.W_OK)
+		}
+		if err == nil {
+			return nil
+		}
+		err = &os.PathError{Op: "access", Path: dir, Err: err}
+	}
+	return fmt.Errorf("audit: %s: %w", a.path, err)
+}
+
 func (a *Audit) write(record any) error {
 	line, err := jsonLine(record, false)
 	if err != nil {
@@ -60,17 +80,21 @@ func (a *Audit) write(record any) error {
 }
 
 func (a *Audit) open() (int, error) {
-	// O_NONBLOCK: a FIFO put in this place mustn't stop every container.
-	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW |
-		unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
-	fd, err := open(a.path, flags, 0o640)
-	if errors.Is(err, unix.ENOENT) {
-		merr := unix.Mkdir(filepath.Dir(a.path), 0o750)
-		if merr != nil && !errors.Is(merr, unix.EEXIST) {
-			return -1, fmt.Errorf("make its directory: %w", os.NewSyscallError("mkdir", merr))
-		}
-		fd, err = open(a.path, flags, 0o640)
+	fd, err := a.openFile(unix.O_CREAT)
+	if !errors.Is(err, unix.ENOENT) {
+		return fd, err
 	}
+	merr := unix.Mkdir(filepath.Dir(a.path), 0o750)
+	if merr != nil && !errors.Is(merr, unix.EEXIST) {
+		return -1, fmt.Errorf("make its directory: %w", os.NewSyscallError("mkdir", merr))
+	}
+	return a.openFile(unix.O_CREAT)
+}
+
+func (a *Audit) openFile(create int) (int, error) {
+	// O_NONBLOCK: a FIFO put in this place mustn't stop every container.
+	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	fd, err := open(a.path, flags|create, 0o640)
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return -1, fmt.Errorf("is a symlink, expected a regular file: %w", err)

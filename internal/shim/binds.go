@@ -185,6 +185,8 @@ func (b *bind) settle(c *call, p *plan, userns *os.File) error {
 
 func (b *bind) shift(p *plan, userns *os.File) error {
 	switch {
+	case b.owners != nil && p.dry:
+		return b.taken.Shift(userns)
 	case b.owners != nil:
 		ns, err := ownersNamespace(b.owners, p.uids, p.gids)
 		if err != nil {

@@ -96,9 +96,13 @@ func (c *call) audited(d *decision, err error) error {
 		// The file is root's, and nothing that a user could mend: they act with
 		// their own privileges, which leaves other traces.
 	case err == nil && c.cfg.Audit.Mode == config.AuditRequire:
-		return fmt.Errorf("this decision can't be recorded, and the configuration requires it (audit.mode): %w", auditErr)
+		return unrecorded(auditErr)
 	default:
 		c.log.Warn("this decision isn't recorded: " + auditErr.Error())
 	}
 	return err
+}
+
+func unrecorded(err error) error {
+	return fmt.Errorf("this decision can't be recorded, and the configuration requires it (audit.mode): %w", err)
 }

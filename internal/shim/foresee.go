@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/internal/report"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
 )
@@ -21,6 +24,9 @@ type Asked struct {
 	Config string // as of --config; "" for the host's file
 	Root   string // the engine's --root; "" for the low-level runtime's own
 	ID     string // the container's; "" for the name of the bundle's directory
+	// PidFile is as of --pid-file, "" if that isn't given. Podman has the container's own files beside
+	// it, which are known by that.
+	PidFile string
 }
 
 // Foreseen is what create would decide by what is known now, in the words of the
@@ -80,8 +86,15 @@ func Foresee(a Asked) (Foreseen, error) {
 	if id == "" {
 		id = filepath.Base(bundle)
 	}
+	if !validID(id) {
+		return Foreseen{}, fmt.Errorf("container ID %q: expected letters, digits, and _ + - . , as runc does", id)
+	}
 	c := &call{program: ProgramName, dry: true}
-	if c.inv, err = oci.ParseArgs(append(argv, "create", "--bundle="+bundle, "--", id)); err != nil {
+	argv = append(argv, "create", "--bundle="+bundle)
+	if a.PidFile != "" {
+		argv = append(argv, "--pid-file="+a.PidFile)
+	}
+	if c.inv, err = oci.ParseArgs(append(argv, "--", id)); err != nil {
 		return Foreseen{}, err
 	}
 	if c.subject, err = identify(); err != nil {
@@ -89,7 +102,7 @@ func Foresee(a Asked) (Foreseen, error) {
 	}
 	d := c.newDecision()
 	f := Foreseen{Root: d.Root, ID: d.ID}
-	p := new(plan)
+	p := &plan{dry: true}
 	f.Refused = c.foresee(p, d)
 	f.Owner, f.OwnerBy, f.Bundle = d.Owner, d.OwnerBy, d.Bundle
 	f.UIDs, f.GIDs, f.Asked = d.GrantedUIDs, d.GrantedGIDs, d.AskedUIDs != ""
@@ -111,7 +124,22 @@ func (c *call) foresee(p *plan, d *decision) error {
 	if err != nil {
 		return err
 	}
-	return c.prepare(low, p, d)
+	if err := c.prepare(low, p, d); err != nil || c.cfg.Audit.Mode != config.AuditRequire {
+		return err
+	}
+	if err := report.OpenAudit(c.cfg.Audit.Path).Check(); err != nil {
+		return unrecorded(err)
+	}
+	return nil
+}
+
+// validID says whether runc takes it for a container's ID. It looks itself when a container is
+// created; here nothing else would.
+func validID(id string) bool {
+	odd := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+-.", r))
+	}
+	return id != "" && id != "." && id != ".." && !strings.ContainsFunc(id, odd)
 }
 
 // tryShifts is what is done instead of the stage where nothing is to be made: it finds out

@@ -87,7 +87,7 @@ func (p *plan) acquire(c *call, r lease.Request) (ids idmap.Range, err error) {
 		return idmap.Range{}, err
 	}
 	r.Key = store.KeyOf(c.engineRoot(), c.inv.ID)
-	if c.dry {
+	if p.dry {
 		ids, err = store.Foresee(r)
 	} else if p.lease, err = store.Acquire(r); err == nil {
 		ids = p.lease.Range

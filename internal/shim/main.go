@@ -209,13 +209,17 @@ func (c *call) grant(owner ownership) (*registry.Grant, error) {
 	return book.Grant(holder(c.subject, owner), host)
 }
 
-// engineRoot is the directory in which the low-level runtime keeps its state:
-// absolute, and free of symbolic links, whether it is there already or not.
+// engineRoot is the directory in which the low-level runtime keeps its state.
 func (c *call) engineRoot() string {
-	root := c.inv.Global.Root
-	if root == "" {
-		root = defaultRoot
+	if c.inv.Global.Root == "" {
+		return EngineRoot(defaultRoot)
 	}
+	return EngineRoot(c.inv.Global.Root)
+}
+
+// EngineRoot is --root as the leases have it: absolute, and free of symbolic links, whether
+// the directory is there already or not.
+func EngineRoot(root string) string {
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return root

@@ -24,7 +24,7 @@ import (
 // low-level runtime. It returns only with the reason why not.
 func (c *call) start(low string) error {
 	d := c.newDecision()
-	p := new(plan)
+	p := &plan{dry: c.dry}
 	if err := c.audited(d, c.prepare(low, p, d)); err != nil {
 		return p.giveBack(err)
 	}
@@ -58,6 +58,7 @@ type plan struct {
 	uids, gids idmap.Map
 	lease      *lease.Lease // nil until IDs are taken, and if there are none to take
 	taken      bool         // they are, or would be if this weren't dry
+	dry        bool         // as of the call
 	binds      []*bind
 	cover      bool // the bundle's directory is replaced as a whole
 	plan       specpatch.Plan
@@ -255,7 +256,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err != nil {
 		return err
 	}
-	if c.dry {
+	if p.dry {
 		return p.tryShifts(c, request, userns, d)
 	}
 	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
@@ -276,7 +277,11 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error) {
 	// Nobody is in a new namespace yet, so runc may join it in its own way.
 	path := stageUserNS
-	if p.wanted.userns != nil {
+	switch {
+	case p.wanted.userns == nil:
+	case p.dry:
+		path = "/proc/PID/ns/user"
+	default:
 		var err error
 		if path, err = delegate.Stay(userns); err != nil {
 			return nil, err
@@ -340,11 +345,24 @@ func (p *plan) namespace(c *call) (*os.File, error) {
 	if p.wanted.userns != nil {
 		return p.wanted.userns, nil
 	}
+	if p.dry {
+		return delegate.Create(delegate.Namespace{UIDs: unchanged(c.subject.ownUIDs), GIDs: unchanged(c.subject.ownGIDs)})
+	}
 	uids, gids, err := p.localMaps(c)
 	if err != nil {
 		return nil, err
 	}
 	return delegate.Create(delegate.Namespace{UIDs: uids, GIDs: gids, DenySetgroups: p.verdict.Flags.DenySetgroups})
+}
+
+// unchanged maps every ID of a namespace with the map m to itself. Whether owners can be shifted
+// shows as well by that, and whoever looks for IDs that are in use finds none.
+func unchanged(m idmap.Map) idmap.Map {
+	out := make(idmap.Map, len(m))
+	for i, e := range m {
+		out[i] = idmap.Extent{Inner: e.Inner, Outer: e.Inner, Count: e.Count}
+	}
+	return out
 }
 
 // localMaps is the container's maps, counted in the caller's user namespace.

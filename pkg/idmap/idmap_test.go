@@ -423,6 +423,9 @@ func TestSetsOfMany(t *testing.T) {
 			if got, want := a.Contains(r), NewSet(r).Subtract(a).Empty(); got != want {
 				t.Fatalf("%v has %v: %v", a, r, got)
 			}
+			if got, want := a.Touches(r), !NewSet(r).Intersect(a).Empty(); got != want {
+				t.Fatalf("%v has some of %v: %v", a, r, got)
+			}
 		}
 	}
 }

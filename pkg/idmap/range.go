@@ -138,6 +138,12 @@ func (s Set) from(id uint32) []Range {
 	return s.ranges[i:]
 }
 
+// Touches says whether some ID of r lies in the set.
+func (s Set) Touches(r Range) bool {
+	rest := s.from(r.Start)
+	return len(rest) > 0 && rest[0].Overlaps(r)
+}
+
 // ContainsSet says whether every ID of o lies in s.
 func (s Set) ContainsSet(o Set) bool { return s.Subtract(o).Len() == s.Len()-o.Len() }
 
