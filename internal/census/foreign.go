@@ -37,9 +37,11 @@ func (a *auditor) space(ns lease.LiveNS) space {
 		var ranges []idmap.Range
 		for _, e := range m {
 			// What has the host's root in it isn't a range that was handed out: see [lease.LiveNS].
-			if r := e.OuterRange(); !r.Contains(0) && !(users && own(e)) {
-				ranges = append(ranges, r)
+			r := e.OuterRange()
+			if r.Contains(0) || users && own(e) {
+				continue
 			}
+			ranges = append(ranges, r)
 		}
 		return idmap.NewSet(ranges...)
 	}

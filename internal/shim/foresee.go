@@ -136,10 +136,8 @@ func (c *call) foresee(p *plan, d *decision) error {
 // validID says whether runc takes it for a container's ID. It looks itself when a container is
 // created; here nothing else would.
 func validID(id string) bool {
-	odd := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+-.", r))
-	}
-	return id != "" && id != "." && id != ".." && !strings.ContainsFunc(id, odd)
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
+	return id != "" && id != "." && id != ".." && strings.Trim(id, allowed) == ""
 }
 
 // tryShifts is what is done instead of the stage where nothing is to be made: it finds out

@@ -380,7 +380,7 @@ func FuzzSet(f *testing.F) {
 
 // Sets of many ranges, ID by ID.
 func TestSetsOfMany(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nothing is secret about it
+	random := rand.New(rand.NewPCG(1, 2))
 	some := func() (Set, uint64) {
 		var ranges []Range
 		var bits uint64
