@@ -110,8 +110,9 @@ func (p *program) call(args []string) error {
 		// Our own, for one way of saying it; see run.
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			p.initVerb(), p.addVerb(), p.delVerb(), p.setVerb(), p.listVerb(), p.checkVerb(), p.leasesVerb(), p.gcVerb(),
-			p.whoVerb(), p.inspectVerb(), p.auditVerb(), p.planVerb(),
+			p.initVerb(), p.addVerb(), p.delVerb(), p.setVerb(), p.listVerb(), p.checkVerb(),
+			p.whoVerb(), p.mapVerb(), p.auditVerb(), p.leasesVerb(), p.inspectVerb(), p.gcVerb(),
+			p.planVerb(),
 		},
 		Action: func(c *cli.Context) error { return noVerb(c.App, c.Args().First()) },
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
