@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -100,11 +102,21 @@ func targetOf(path string) (target string, mode fs.FileMode, err error) {
 	return "", 0, &fs.PathError{Op: "open", Path: path, Err: unix.ELOOP}
 }
 
-// umask is the caller's; it is looked at by setting it (umask(2)).
+// umask is the caller's (proc(5), /proc/PID/status). Where it can't be read, nobody but the caller may
+// read the file.
 func umask() fs.FileMode {
-	was := unix.Umask(0o077)
-	unix.Umask(was)
-	return fs.FileMode(was)
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0o077
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "Umask:"); ok {
+			if n, err := strconv.ParseUint(strings.TrimSpace(value), 8, 9); err == nil {
+				return fs.FileMode(n)
+			}
+		}
+	}
+	return 0o077
 }
 
 // openBeside opens, and locks, the file that is written to. Nobody else may open it before it
