@@ -178,14 +178,19 @@ func (s sums) granting() string {
 	if s.lines == 0 && s.reserved == 0 {
 		return "The book grants nothing"
 	}
-	text := fmt.Sprintf("%s of %s grant %d IDs", plural(s.lines, "line"), plural(s.owners, "owner"), s.granted)
+	text := fmt.Sprintf("%s of %s grant%s %d IDs", plural(s.lines, "line"), plural(s.owners, "owner"), third(s.lines), s.granted)
 	if s.reserved > 0 {
-		text += fmt.Sprintf(", %s", plural(s.reserved, "line")) + " only reserve"
-		if s.reserved == 1 {
-			text += "s"
-		}
+		text += fmt.Sprintf(", %s only reserve%s", plural(s.reserved, "line"), third(s.reserved))
 	}
 	return text
+}
+
+// third is the ending of a verb of which that many do something.
+func third(n int) string {
+	if n == 1 {
+		return "s"
+	}
+	return ""
 }
 
 // holding says how much of it is held.
@@ -201,8 +206,8 @@ func (s sums) holding(a *census.Atlas) string {
 			text += ". Seen: " + plural(s.foreign, "live user namespace")
 		}
 		return text
-	case s.granted == 0:
-		return plural(s.leases, "container") + foreign
+	case s.granted == 0 && s.leases == 0:
+		return "No container holds IDs" + strings.Replace(foreign, ", and ", "; but ", 1)
 	}
 	return fmt.Sprintf("%d of these are held, %d are free: %s%s", s.held, s.free, plural(s.leases, "container"), foreign)
 }

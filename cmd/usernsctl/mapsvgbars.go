@@ -103,7 +103,7 @@ func (m *svgMap) lineBar(b bar, height float64) {
 		fmt.Fprintf(&m.body, "<rect class=\"%s\" fill=\"url(#um-%s)\" x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\">%s</rect>\n",
 			class, fill, num(x), num(m.y), num(w), num(height), m.tooltip(r))
 	}
-	m.seen["free"] = !m.fill.unknown
+	m.seen["free"] = !m.fill.unknown && m.sums.granted > 0
 	m.holding(b, height)
 	m.y += height + 4
 }
@@ -257,9 +257,14 @@ func (m *svgMap) names(r idmap.Range) {
 	}
 	m.y += 20
 	free, named := float64(svgLeft), false
+	covered := uint64(0) // where the lines before end
 	for i, g := range groups {
 		x, w := m.place(r, g.ids)
-		if w < narrow {
+		// What is mostly under or over others isn't told apart by a name.
+		before := covered
+		covered = max(covered, g.ids.End())
+		half := uint64(g.ids.Start) + uint64(g.ids.Count)/2
+		if w < narrow || before > half || i+1 < len(groups) && uint64(groups[i+1].ids.Start) < half {
 			continue
 		}
 		// A name may go on over what isn't anybody's, up to the next line.

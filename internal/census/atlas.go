@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -21,7 +22,7 @@ type Sight struct {
 	// LeasesKnown says that the leases could be read. Where it is false there are none in
 	// Leases, and an ID that nothing seems to hold may be held all the same.
 	LeasesKnown bool
-	// LiveKnown says that /proc could be read.
+	// LiveKnown says that the processes of all users could be looked at.
 	LiveKnown bool
 	// Names is the processes of Live, by their numbers, in words.
 	Names map[int]string
@@ -32,17 +33,21 @@ type Sight struct {
 // Survey looks at everything that the caller may see. What only root may know is no error:
 // see LeasesKnown and LiveKnown.
 func Survey(p Paths) (*Sight, error) {
-	s := &Sight{LeasesKnown: true, LiveKnown: true, Names: map[int]string{}}
+	s := &Sight{LeasesKnown: true, Names: map[int]string{}}
 	var err error
 	if s.World, s.Warnings, err = p.World(); err != nil {
 		return nil, err
 	}
-	if s.Leases, err = Leases(); errors.Is(err, fs.ErrPermission) {
+	// With hidepid=2 the processes of others aren't even there (proc(5)).
+	_, err = os.Lstat("/proc/1")
+	hidden := errors.Is(err, fs.ErrNotExist)
+	if s.Leases, err = Leases(); errors.Is(err, fs.ErrPermission) || hidden && err != nil {
 		s.LeasesKnown, err = false, nil
 	}
 	if err != nil {
 		return nil, err
 	}
+	s.LiveKnown = !hidden
 	if s.Live, err = lease.Live(); errors.Is(err, fs.ErrPermission) {
 		s.LiveKnown, err = false, nil
 	}

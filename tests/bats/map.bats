@@ -217,6 +217,13 @@ is_svg() {
 	try "${as[@]}" /run/usernsctl map --svg "$W/out/map.svg"
 	is 1 "$status" status
 	has "$errput" 'permission denied'
+	# Where processes of others are hidden (proc(5)), they are unknown too.
+	local hide
+	for hide in 1 2; do
+		must unshare --mount sh -c "mount -t proc -o hidepid=$hide proc /proc && exec ${as[*]} /run/usernsctl map"
+		has "$output" "what is held is unknown\.\$"
+		has "$output" "live user namespaces are unknown\.\$"
+	done
 	rm /run/usernsctl
 	down ours
 }
