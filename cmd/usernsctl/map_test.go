@@ -169,6 +169,25 @@ func TestMapTextUnknown(t *testing.T) {
 	}
 }
 
+// Only nothing is shown as nothing, and only all as all.
+func TestMapLevels(t *testing.T) {
+	for _, unicodes := range []bool{false, true} {
+		for held, want := range map[uint32]string{0: "--", 1: "1▁", 100: "2▁", 500: "6▅", 999: "9▇", 1000: "X█"} {
+			s := sight()
+			hold(s, "a", "c", 300000, held)
+			a := s.Atlas(bookOf(t, "a:300000:1000:size=1000"))
+			m := &textMap{terminal: terminal{40, unicodes, false}, Atlas: a, fill: fillOf(a), seen: map[rune]bool{}}
+			sign := []rune(want)[0]
+			if unicodes {
+				sign = []rune(want)[1]
+			}
+			if got := m.levels(bar{idmap.Range{Start: 300000, Count: 1000}, 1}); got != string(sign) {
+				t.Errorf("%d of 1000: got %s, want %c", held, got, sign)
+			}
+		}
+	}
+}
+
 // Colours are of owners and of conflicts, and end with the line.
 func TestMapColours(t *testing.T) {
 	coloured := 0

@@ -21,7 +21,6 @@ const (
 	// bounds the picture, whatever there is.
 	narrow      = 6
 	slot        = 2
-	maxAlone    = 150    // spans of one bar that are drawn by themselves
 	maxNotes    = 60     // rows of the table of owners
 	maxFaults   = 8      // conflicts in words
 	maxTooltips = 400000 // bytes

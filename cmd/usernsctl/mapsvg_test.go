@@ -347,3 +347,34 @@ func TestMapSVGPlaces(t *testing.T) {
 		t.Errorf("%d lines are drawn", found)
 	}
 }
+
+// What is wrong is never under what may be; and of many lines over each other, not all are drawn.
+func TestMapSVGOrder(t *testing.T) {
+	for name, a := range hosts(t) {
+		var errs []*node
+		for _, n := range parseXML(t, drawSVG(a)).find("rect") {
+			switch n.attrs["class"] {
+			case "error":
+				errs = append(errs, n)
+			case "warning":
+				for _, e := range errs {
+					if e.attrs["y"] == n.attrs["y"] && e.number("x") < n.number("x")+n.number("width") && n.number("x") < e.number("x")+e.number("width") {
+						t.Errorf("%s: a warning lies over an error: %v, %v", name, n.attrs, e.attrs)
+					}
+				}
+			}
+		}
+		if name == "ten" && len(errs) < 3 {
+			t.Errorf("%d errors are drawn", len(errs))
+		}
+	}
+	lines := 0
+	for _, n := range parseXML(t, drawSVG(hosts(t)["pile"])).find("rect") {
+		if n.attrs["height"] == fmt.Sprint(barHeight) {
+			lines++
+		}
+	}
+	if lines > 10 {
+		t.Errorf("of 120 lines over each other, %d are drawn", lines)
+	}
+}

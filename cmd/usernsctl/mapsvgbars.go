@@ -32,8 +32,8 @@ type stretch struct {
 	worst   registry.Severity
 }
 
-// runs is what is drawn of a track: as many as there are slots at most, and [maxAlone] that are
-// wide enough to be drawn by themselves.
+// runs is what is drawn of a track: as many as there are slots at most, and those that are
+// wide enough to be drawn by themselves, no more than two of them over each other.
 func (m *svgMap) runs(b bar, t track) []stretch {
 	cells := make([]cell, b.columns)
 	var alone, out []stretch
@@ -48,7 +48,7 @@ func (m *svgMap) runs(b bar, t track) []stretch {
 		}
 		over = slices.DeleteFunc(over, func(end uint64) bool { return end <= uint64(s.Range.Start) })
 		// Of many on top of each other, only the last would be seen.
-		if _, w := m.place(b.ids, s.Range); w >= narrow && len(alone) < maxAlone && len(over) < 2 {
+		if _, w := m.place(b.ids, s.Range); w >= narrow && len(over) < 2 {
 			both, _ := b.ids.Intersect(s.Range)
 			alone = append(alone, stretch{i, 1, both, false, s.Severity})
 			over = append(over, s.Range.End())
@@ -256,7 +256,7 @@ func (m *svgMap) names(r idmap.Range) {
 		groups = append(groups, group{s.Owner, both})
 	}
 	m.y += 20
-	free, named := float64(svgLeft), false
+	named := false
 	covered := uint64(0) // where the lines before end
 	for i, g := range groups {
 		x, w := m.place(r, g.ids)
@@ -272,12 +272,10 @@ func (m *svgMap) names(r idmap.Range) {
 		if i+1 < len(groups) {
 			end, _ = m.place(r, groups[i+1].ids)
 		}
-		x, w = max(x, free), min(max(w, 90), end-max(x, free)-6)
-		if w < 5*sizes["m"]*monoEm {
-			continue
+		if w = min(max(w, 90), end-x-6); w >= 5*sizes["m"]*monoEm {
+			m.clipped(x, w, "m", g.owner)
+			named = true
 		}
-		free = x + m.clipped(x, w, "m", g.owner) + 6
-		named = true
 	}
 	m.y += 6
 	if !named {

@@ -70,16 +70,15 @@ func (m *svgMap) paragraph(class, text string) {
 	}
 }
 
-// clipped writes a name in no more than its room, shortened, and the whole of it as its title; it
-// gives the width that it takes. Fonts of rare scripts may be wider than is thought here, so what
-// isn't ASCII can't be seen outside of its room either.
-func (m *svgMap) clipped(x, room float64, class, name string) (width float64) {
+// clipped writes a name in no more than its room, shortened, and the whole of it as its title. Fonts
+// of rare scripts may be wider than is thought here, so what isn't ASCII can't be seen outside
+// of its room either.
+func (m *svgMap) clipped(x, room float64, class, name string) {
 	size := sizes[class]
 	shown := visible(name, anyDirection)
 	for n := cellsOf(shown); textWidth(shown, size) > room && n > 1; n-- {
 		shown = shorten(visible(name, anyDirection), n-1, "…")
 	}
-	width = textWidth(shown, size)
 	ascii := strings.IndexFunc(strings.TrimSuffix(shown, "…"), func(r rune) bool { return r > 0x7e }) < 0
 	title := ""
 	if shown != name {
@@ -87,11 +86,10 @@ func (m *svgMap) clipped(x, room float64, class, name string) (width float64) {
 	}
 	if ascii {
 		fmt.Fprintf(&m.body, "<text class=\"%s\" x=\"%s\" y=\"%s\">%s%s</text>\n", class, num(x), num(m.y), title, escaped(shown))
-		return width
+		return
 	}
 	fmt.Fprintf(&m.body, "<svg x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" overflow=\"hidden\"><text class=\"%s\" x=\"0\" y=\"%s\">%s%s</text></svg>\n",
 		num(x), num(m.y-size), num(room), num(size*1.4), class, num(size), title, escaped(shown))
-	return room
 }
 
 // num is a number with two decimals at most.

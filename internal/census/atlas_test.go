@@ -194,7 +194,14 @@ func TestRegions(t *testing.T) {
 		"everything":          {[]idmap.Range{{Start: 0, Count: idmap.Invalid}}, "[[0-4294967295)]"},
 		"the last":            {[]idmap.Range{{Start: idmap.Invalid - 1, Count: 1}}, "[[4294967293-4294967295)]"},
 		"and one beyond":      {[]idmap.Range{{Start: idmap.Invalid - 1, Count: 2}}, "[[4294967293-4294967295)]"},
-		"nobody's alone":      {[]idmap.Range{{Start: idmap.Invalid, Count: 1}}, "[]"},
+		"more than are shown": {
+			[]idmap.Range{
+				{Start: 5, Count: 1}, {Start: 65536, Count: 1}, {Start: 1 << 24, Count: 1}, {Start: 1 << 25, Count: 1}, {Start: 1 << 26, Count: 1},
+				{Start: 1 << 27, Count: 1}, {Start: 1 << 28, Count: 1}, {Start: 1 << 29, Count: 1}, {Start: 1 << 30, Count: 1},
+			},
+			"[[0-65536) [65536-71303168) [134217727-134217730) [268435455-268435458) [536870911-536870914) [1073741823-1073741826)]",
+		},
+		"nobody's alone": {[]idmap.Range{{Start: idmap.Invalid, Count: 1}}, "[]"},
 	} {
 		if got := fmt.Sprint(regions(idmap.NewSet(tc.used...))); got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
