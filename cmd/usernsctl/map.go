@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
-	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
 const flagSVG = "svg"
@@ -41,13 +39,9 @@ func (p *program) showMap(c *cli.Context) error {
 	case c.IsSet(flagSVG) && file == "":
 		return misused("map", "--svg: is empty: expected the name of a file, or - for standard output")
 	}
-	book, err := registry.Load(registry.Path, registry.DropInDir)
-	if errors.Is(err, registry.ErrNoBook) {
-		p.warn("%s: there is no book, so no container starts: %s init makes one", registry.Path, programName)
-		book, err = &registry.Book{}, nil
-	}
+	book, err := p.book(c)
 	if err != nil {
-		return failed(programName+" check", "map: %w", err)
+		return err
 	}
 	seen, err := census.Survey(census.HostPaths())
 	if err != nil {

@@ -150,7 +150,7 @@ func TestMapText(t *testing.T) {
 	for name, a := range hosts(t) {
 		text := drawText(a, terminal{300, true, false})
 		for _, o := range a.Owners[:min(len(a.Owners), maxTextOwners)] {
-			if shown := visible(o.Name, leftToRight); cellsOf(shown) < 100 && !strings.Contains(text, " "+shown+" ") {
+			if shown := shownAs(o.Name, leftToRight); cellsOf(shown) < 100 && !strings.Contains(text, " "+shown+" ") {
 				t.Errorf("%s: owner %q isn't there", name, o.Name)
 			}
 		}
@@ -260,7 +260,7 @@ func TestVisible(t *testing.T) {
 		{"é'", `\u00e9'`, "é'", "é'"},
 	} {
 		for in, want := range map[script]string{asciiOnly: tc.ascii, leftToRight: tc.beside, anyDirection: tc.alone} {
-			if got := visible(tc.name, in); got != want {
+			if got := shownAs(tc.name, in); got != want {
 				t.Errorf("%q in script %d: got %q, want %q", tc.name, in, got, want)
 			}
 		}
@@ -368,7 +368,7 @@ func TestSpansJSON(t *testing.T) {
 	for _, want := range []string{
 		`[{"start":100000,"count":65536,"kind":"subuid","owner":"bob","where":"/etc/subuid:1"},` +
 			`{"start":300000,"count":1000,"kind":"line","owner":"shop","where":"/etc/usernamespaces:1","held":100,"holders":1,"flags":["no-new-privs","size=100"]},`,
-		`{"start":300000,"count":100,"kind":"lease","owner":"shop","where":"container db of /run/docker/runtime-runc/moby"},`,
+		`{"start":300000,"count":100,"kind":"container","owner":"shop","where":"container db of /run/docker/runtime-runc/moby"},`,
 		`{"start":300001,"count":1,"kind":"user","owner":"a\u001b","where":"/etc/passwd:1"},`,
 		`{"start":300001,"count":1,"kind":"conflict","owner":"","where":"/etc/usernamespaces:1","severity":"error","note":"/etc/usernamespaces:1: 300001 of shop is the host's user`,
 		`{"start":500000,"count":10,"kind":"reserved","owner":"keep","where":"/etc/usernamespaces:2","flags":["reserved"]}]`,

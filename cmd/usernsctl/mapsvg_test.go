@@ -295,7 +295,7 @@ func TestMapSVG(t *testing.T) {
 				shown[n.text] = true
 			}
 			for _, o := range a.Owners[:min(len(a.Owners), maxNotes)] {
-				if v := visible(o.Name, anyDirection); !shown[v] {
+				if v := shownAs(o.Name, anyDirection); !shown[v] {
 					t.Errorf("owner %q is nowhere whole", v)
 				}
 				if !strings.Contains(ids["um-d"].text, isolated(o.Name)+": ") {

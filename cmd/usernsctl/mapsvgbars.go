@@ -186,18 +186,18 @@ func (m *svgMap) told(r stretch) string {
 		if m.LeasesKnown {
 			text += fmt.Sprintf(", %d held by %d", s.Held, s.Holders)
 		}
-		text += " (" + visible(s.Where, leftToRight) + ")"
+		text += " (" + shownAs(s.Where, leftToRight) + ")"
 		if flags := s.Flags.String(); flags != "" {
 			text += " " + flags
 		}
 	case census.KindConflict:
-		text = s.Severity.String() + ": " + visible(s.Note, leftToRight)
+		text = s.Severity.String() + ": " + shownAs(s.Note, leftToRight)
 	case census.KindNamespace:
-		text = visible(s.Where, leftToRight) + ": " + text
+		text = shownAs(s.Where, leftToRight) + ": " + text
 	case census.KindAllocator:
 		text = fmt.Sprintf("%s, for %s: %s", s.Owner, s.Note, text)
 	default:
-		text = fmt.Sprintf("%s %s: %s (%s)", s.Kind, isolated(s.Owner), text, visible(s.Where, leftToRight))
+		text = fmt.Sprintf("%s %s: %s (%s)", s.Kind, isolated(s.Owner), text, shownAs(s.Where, leftToRight))
 	}
 	return text
 }

@@ -75,14 +75,14 @@ func (m *svgMap) paragraph(class, text string) {
 // of its room either.
 func (m *svgMap) clipped(x, room float64, class, name string) {
 	size := sizes[class]
-	shown := visible(name, anyDirection)
+	shown := shownAs(name, anyDirection)
 	for n := cellsOf(shown); textWidth(shown, size) > room && n > 1; n-- {
-		shown = shorten(visible(name, anyDirection), n-1, "…")
+		shown = shorten(shownAs(name, anyDirection), n-1, "…")
 	}
 	ascii := strings.IndexFunc(strings.TrimSuffix(shown, "…"), func(r rune) bool { return r > 0x7e }) < 0
 	title := ""
 	if shown != name {
-		title = "<title>" + escaped(visible(name, anyDirection)) + "</title>"
+		title = "<title>" + escaped(shownAs(name, anyDirection)) + "</title>"
 	}
 	if ascii {
 		fmt.Fprintf(&m.body, "<text class=\"%s\" x=\"%s\" y=\"%s\">%s%s</text>\n", class, num(x), num(m.y), title, escaped(shown))
@@ -107,7 +107,7 @@ func escaped(text string) string {
 
 // isolated is a name in the midst of other words, whose order it can't change.
 func isolated(name string) string {
-	name = visible(name, anyDirection)
+	name = shownAs(name, anyDirection)
 	if strings.IndexFunc(name, rightToLeft) < 0 {
 		return name
 	}

@@ -59,7 +59,7 @@ func (m *textMap) owners() {
 			}
 		}
 		keys = append(keys, key)
-		rows = append(rows, []string{visible(r.name, m.script()), r.ids, r.full, r.held, r.free, r.by, r.lines, r.first})
+		rows = append(rows, []string{shownAs(r.name, m.script()), r.ids, r.full, r.held, r.free, r.by, r.lines, r.first})
 	}
 	widths := make([]int, len(heading))
 	for _, row := range rows {
@@ -144,9 +144,9 @@ func (m *textMap) besides() {
 			m.say("  ", fmt.Sprintf("and %d more: %s map --json", len(all)-i, programName))
 			break
 		}
-		text := b.ids.String() + " " + visible(b.who, m.script())
+		text := b.ids.String() + " " + shownAs(b.who, m.script())
 		if b.where != "" {
-			text += " (" + visible(b.where, m.script()) + ")"
+			text += " (" + shownAs(b.where, m.script()) + ")"
 		}
 		m.say(string(kindSigns[b.kind])+" ", text)
 	}

@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -118,7 +116,7 @@ func fit(rows [][]string, width int) {
 	total := columnGap * (len(widths) - 1)
 	for i := range widths {
 		for _, row := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			widths[i] = max(widths[i], cellsOf(row[i]))
 		}
 		total += widths[i]
 	}
@@ -129,27 +127,16 @@ func fit(rows [][]string, width int) {
 				widest = i
 			}
 		}
-		if widths[widest] <= len(rows[0][widest]) {
+		if widths[widest] <= cellsOf(rows[0][widest]) {
 			return // the headings alone are too wide
 		}
 		widths[widest]--
 	}
 	for _, row := range rows[1:] {
 		for i, cell := range row {
-			if runes := []rune(cell); len(runes) > widths[i] {
-				row[i] = string(runes[:widths[i]-1]) + "…"
-			}
+			row[i] = shorten(cell, widths[i], "…")
 		}
 	}
-}
-
-// visible is a text in which nothing can move a terminal's cursor or change its colours:
-// names of containers, directories and processes are other people's.
-func visible(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
-		return text
-	}
-	return strings.Trim(strconv.Quote(text), `"`)
 }
 
 // windowWidth is how many cells the terminal has that f is open on; 0 if it is none

@@ -54,6 +54,7 @@ func Survey(p Paths) (*Sight, error) {
 	if err != nil {
 		return nil, fmt.Errorf("census: %w", err)
 	}
+	s.Kin = kinOf(s.Live)
 	for _, ns := range s.foreign() {
 		s.Names[ns.PID] = process(ns)
 	}
@@ -63,17 +64,12 @@ func Survey(p Paths) (*Sight, error) {
 // foreign is the live namespaces that no lease answers for, each once. Where the numbers of
 // namespaces may not be known, those with the same IDs are taken for one.
 func (s *Sight) foreign() []lease.LiveNS {
-	leased := make(map[uint64][]idmap.Set)
-	for _, l := range s.Leases {
-		if l.UserNS != 0 {
-			leased[l.UserNS] = append(leased[l.UserNS], l.Ranges)
-		}
-	}
+	leased := s.leased()
 	seen := make(map[string]bool)
 	var out []lease.LiveNS
 	for _, ns := range s.Live {
 		ids := ns.IDs()
-		if ids.Empty() || slices.ContainsFunc(leased[ns.Inode], func(r idmap.Set) bool { return r.ContainsSet(ids) }) {
+		if ids.Empty() || leased(ns, ids) {
 			continue
 		}
 		if key := fmt.Sprint(ns.Inode, ids); !seen[key] {
@@ -84,7 +80,7 @@ func (s *Sight) foreign() []lease.LiveNS {
 	return out
 }
 
-// Kind is what has the IDs of a [Span].
+// Kind is what has the IDs of a [Span], or of a [Claim].
 type Kind string
 
 // The kinds, in the order in which spans that begin at one ID are listed.
@@ -96,7 +92,7 @@ const (
 	KindSubGID    Kind = "subgid"
 	KindUser      Kind = "user"
 	KindGroup     Kind = "group"
-	KindLease     Kind = "lease"     // what a container holds
+	KindContainer Kind = "container" // what a container holds
 	KindNamespace Kind = "namespace" // a live user namespace that no lease answers for
 	KindConflict  Kind = "conflict"  // a finding of [registry.Check]
 )
@@ -114,7 +110,7 @@ func (k Kind) Plural() string {
 }
 
 var kinds = []Kind{
-	KindLine, KindReserved, KindAllocator, KindSubUID, KindSubGID, KindUser, KindGroup, KindLease, KindNamespace, KindConflict,
+	KindLine, KindReserved, KindAllocator, KindSubUID, KindSubGID, KindUser, KindGroup, KindContainer, KindNamespace, KindConflict,
 }
 
 // Span is IDs in a row, and what has them. Spans may lie over each other.
@@ -322,7 +318,7 @@ func (s *Sight) holders() *holders {
 		}
 	}
 	for _, l := range s.Leases {
-		add(l.Ranges, Span{Kind: KindLease, Owner: l.Owner, Where: Holder(l)})
+		add(l.Ranges, Span{Kind: KindContainer, Owner: l.Owner, Where: Holder(l)})
 	}
 	for _, ns := range s.foreign() {
 		where := s.Names[ns.PID]

@@ -380,14 +380,14 @@ func TestWho(t *testing.T) {
 	}
 	b := book(t, fmt.Sprintf("alice:%d:131072:", roomy), "later:5000000:10:reserved")
 	for id, want := range map[uint32]string{
-		roomy + 3:     "container a user 3 inside, group 3 inside|grant alice user, group|subuid alice user|subgid bob group",
-		roomy + 7:     "container a user 7 inside|grant alice user, group|subuid alice user|subgid bob group",
-		roomy + 65540: "container early user, group|grant alice user, group",
-		roomy + 65549: "container recorded user 1 inside|grant alice user, group",
-		3000004:       "process ME user 4 inside, group 4 inside",
-		1000:          "process ME user, group|user alice user|group staff group",
+		roomy + 3:     "container a user 3 inside, group 3 inside|line alice user, group|subuid alice user|subgid bob group",
+		roomy + 7:     "container a user 7 inside|line alice user, group|subuid alice user|subgid bob group",
+		roomy + 65540: "container early user, group|line alice user, group",
+		roomy + 65549: "container recorded user 1 inside|line alice user, group",
+		3000004:       "namespace ME user 4 inside, group 4 inside",
+		1000:          "namespace ME user, group|user alice user|group staff group",
 		5000001:       "reserved later user, group",
-		61200:         "software systemd user, group",
+		61200:         "allocator systemd user, group",
 		77:            "",
 	} {
 		var got []string
@@ -395,7 +395,7 @@ func TestWho(t *testing.T) {
 			return lease.Record{UIDs: at(roomy+65548, 8), GIDs: at(1, 1)}, l.ID == "recorded"
 		}) {
 			who := claim.Who
-			if claim.Kind == KindProcess {
+			if claim.Kind == KindNamespace {
 				who = "ME"
 			}
 			got = append(got, fmt.Sprintf("%s %s %s", claim.Kind, who, claim.As()))

@@ -187,28 +187,33 @@ func (c *Census) alive() []Use {
 	for _, l := range c.Leases {
 		uses = append(uses, Use{l.Ranges, Holder(l)})
 	}
+	leased := c.leased()
 	for _, ns := range c.Live {
-		if ids := ns.IDs(); !ids.Empty() && !c.leased(ns, ids) {
+		if ids := ns.IDs(); !ids.Empty() && !leased(ns, ids) {
 			uses = append(uses, Use{ids, process(ns)})
 		}
 	}
 	return uses
 }
 
-// leased says whether a lease answers for all IDs of a live namespace, and names it better.
-func (c *Census) leased(ns lease.LiveNS, ids idmap.Set) bool {
-	is := func(l lease.Status) bool { return c.answers(l, ns, ids) }
-	return slices.ContainsFunc(c.Leases, is) || slices.ContainsFunc(c.Ended, is)
-}
-
-// answers says whether the namespace, or one that it lies in, is the lease's, and has no IDs
-// beside it. A lease without a namespace is of a container that is just being started, or that
-// was restored (CRIU makes the namespace): it answers for all that has its IDs.
-func (c *Census) answers(l lease.Status, ns lease.LiveNS, ids idmap.Set) bool {
-	if ns.Inode == 0 || !l.Ranges.ContainsSet(ids) {
-		return false
+// leased gives a question: whether a lease answers for all IDs of a live namespace, and names it
+// better. The namespace, or one that it lies in, is the lease's then. A lease without a namespace is of
+// a container that is just being started, or that was restored (CRIU makes the namespace): it answers for
+// all that has its IDs.
+func (c *Census) leased() func(lease.LiveNS, idmap.Set) bool {
+	of := make(map[uint64][]idmap.Set)
+	for _, l := range slices.Concat(c.Leases, c.Ended) {
+		of[l.UserNS] = append(of[l.UserNS], l.Ranges)
 	}
-	return l.UserNS == 0 || l.UserNS == ns.Inode || slices.Contains(c.Kin[ns.Inode].Parents, l.UserNS)
+	return func(ns lease.LiveNS, ids idmap.Set) bool {
+		if ns.Inode == 0 {
+			return false
+		}
+		with := func(inode uint64) bool {
+			return slices.ContainsFunc(of[inode], func(held idmap.Set) bool { return held.ContainsSet(ids) })
+		}
+		return with(0) || with(ns.Inode) || slices.ContainsFunc(c.Kin[ns.Inode].Parents, with)
+	}
 }
 
 // Holder is a lease in words: "container web of /run/runc".

@@ -11,22 +11,6 @@ import (
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
-// Kind is what gives somebody an ID.
-type Kind string
-
-// The kinds of a [Claim].
-const (
-	KindGrant     Kind = "grant"     // a line of the book
-	KindReserved  Kind = "reserved"  // a line that exists to be kept clear of
-	KindContainer Kind = "container" // one that holds the ID
-	KindProcess   Kind = "process"   // a user namespace that nobody has a lease for
-	KindUser      Kind = "user"      // an account of the host
-	KindGroup     Kind = "group"     // a group of the host
-	KindSubUID    Kind = "subuid"    // a line of subuid(5)
-	KindSubGID    Kind = "subgid"    // a line of subgid(5)
-	KindSoftware  Kind = "software"  // an allocator that is installed: see [registry.Allocators]
-)
-
 // Claim is somebody who has an ID, or may take it.
 type Claim struct {
 	Kind  Kind
@@ -65,11 +49,12 @@ func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lea
 		}
 		out = append(out, claim)
 	}
+	leased := c.leased()
 	for _, ns := range c.Live {
-		if ids := ns.IDs(); !meets(ids, one) || c.leased(ns, ids) {
+		if ids := ns.IDs(); !meets(ids, one) || leased(ns, ids) {
 			continue
 		}
-		claim := Claim{Kind: KindProcess, Who: process(ns), PID: ns.PID}
+		claim := Claim{Kind: KindNamespace, Who: process(ns), PID: ns.PID}
 		claim.inner(ns.UIDs, ns.GIDs, id)
 		if !claim.User && !claim.Group { // of a namespace without maps
 			claim.User, claim.Group = true, true
@@ -78,7 +63,7 @@ func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lea
 	}
 	for _, l := range b.Lines() {
 		if l.Range.Contains(id) {
-			kind := KindGrant
+			kind := KindLine
 			if l.Flags.Reserved {
 				kind = KindReserved
 			}
@@ -107,7 +92,7 @@ func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lea
 	}
 	for _, a := range registry.Allocators() {
 		if a.Range.Contains(id) && slices.Contains(c.World.Installed, a.Software) {
-			out = append(out, Claim{Kind: KindSoftware, Who: string(a.Software), Where: a.Use, User: true, Group: true})
+			out = append(out, Claim{Kind: KindAllocator, Who: string(a.Software), Where: a.Use, User: true, Group: true})
 		}
 	}
 	return out

@@ -31,15 +31,15 @@ claim() {
 	up ours
 	must ctl who "$((START + 33))" --json
 	claim container ".who == \"$CT\" and .owner == \"dockroot\" and .where == \"$W/ours\" and .innerUID == 33 and .innerGID == 33 and .user and .group and .pid == $init"
-	claim grant '.who == "dockroot" and .where == "/etc/usernamespaces:1" and .innerUID == null'
+	claim line '.who == "dockroot" and .where == "/etc/usernamespaces:1" and .innerUID == null'
 	is 2 "$(field length)" "of who has it"
 	must ctl who "$((START + 33))"
 	has "$output" "^container +$CT +user 33 inside, group 33 inside +dockroot +$init +$W/ours$"
-	has "$output" '^grant +dockroot +user, group +- +- +/etc/usernamespaces:1$'
+	has "$output" '^line +dockroot +user, group +- +- +/etc/usernamespaces:1$'
 	is "" "$errput" "standard error"
 	down ours
 	must ctl who "$((START + 33))" --json
-	is grant "$(field '.[].kind')" "of who has it, after the end"
+	is line "$(field '.[].kind')" "of who has it, after the end"
 }
 
 @test "who: a container of maps for users alone, or with holes, has what is in them" {
@@ -54,7 +54,7 @@ claim() {
 	must ctl who "$((START + 1003))" --json
 	claim container '.innerGID == 3 and .innerUID == null and (.user | not) and .group'
 	must ctl who "$((START + 30))" --json
-	is grant "$(field '.[].kind')" "between the extents"
+	is line "$(field '.[].kind')" "between the extents"
 	must ctl inspect "$CT" --json
 	is "0:$START:10,100:$((START + 50)):10 0:$((START + 1000)):1000" "$(field '.[0] | "\(.uids) \(.gids)"')" "maps"
 	down ours
@@ -105,10 +105,10 @@ claim() {
 	has "$output" '^[0-9]+ errors, [0-9]+ warnings$'
 
 	must ctl who "$((START + 102))"
-	has "$output" "^process .*$foreign \\(sleep\\).* user 2 inside +- +$foreign "
+	has "$output" "^namespace .*$foreign \\(sleep\\).* user 2 inside +- +$foreign "
 	has "$errput" "warning: error: process $foreign .* and no lease"
 	must ctl who 500007
-	has "$output" '^grant +alice '
+	has "$output" '^line +alice '
 	has "$output" '^user +intruder '
 	has "$errput" 'warning: error: /etc/usernamespaces:2: 500007 of alice is the host.s user intruder'
 	must ctl who "$((START + 70003))"
@@ -147,7 +147,7 @@ claim() {
 	must ctl audit --json
 	is "[]" "$output"
 	must ctl who 1879703556 --json
-	claim process ".innerUID == 5 and .pid == $foreign"
+	claim namespace ".innerUID == 5 and .pid == $foreign"
 	book "dockroot:1879703552:$COUNT:"
 	try ctl audit --json
 	is 3 "$status" status

@@ -96,7 +96,7 @@ is_svg() {
 	must ctl map --json
 	is "$COUNT 1" "$(field '.[] | select(.kind == "line" and .owner == "dockroot") | "\(.held) \(.holders)"')"
 	is "1000 1" "$(field '.[] | select(.kind == "line" and .owner == "shop") | "\(.held) \(.holders)"')"
-	is "$first $COUNT dockroot container $CT of $W/ours" "$(field '.[] | select(.kind == "lease") | "\(.start) \(.count) \(.owner) \(.where)"' | sed 's/, process [0-9]*$//')"
+	is "$first $COUNT dockroot container $CT of $W/ours" "$(field '.[] | select(.kind == "container") | "\(.start) \(.count) \(.owner) \(.where)"' | sed 's/, process [0-9]*$//')"
 	is "1900000000 1000 process $foreign (sleep) in a user namespace" "$(field '.[] | select(.kind == "namespace" and .start == 1900000000) | "\(.start) \(.count) \(.where)"')"
 	must ctl map
 	has "$output" "^A dockroot  +$((4 * COUNT)) +25% +$COUNT +$((3 * COUNT)) +1 +1"
@@ -110,7 +110,7 @@ is_svg() {
 	down ours
 	must ctl map --json
 	is 0 "$(field '.[] | select(.kind == "line" and .owner == "dockroot") | .held')"
-	is "" "$(field '.[] | select(.kind == "lease")')" leases
+	is "" "$(field '.[] | select(.kind == "container")')" leases
 }
 
 @test "map: conflicts are shown, and are no failure" {

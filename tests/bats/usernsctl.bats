@@ -8,7 +8,7 @@ load helpers
 load ctl
 
 @test "usernsctl: no verb, unknown verbs, help, version" {
-	refuses 2 'no verb: expected one of init, add, del, set, list, check, leases, gc, .*audit'
+	refuses 2 'no verb: expected one of init, add, del, set, list, check, who, map, '
 	hint "usernsctl --help"
 	refuses 2 'verb "lists": unknown: did you mean list\?' lists
 	refuses 2 'verb "frobnicate": unknown: expected one of init, add' frobnicate
