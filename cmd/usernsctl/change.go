@@ -19,7 +19,11 @@ import (
 // edit changes the book. What do decides it decides under the book's lock, so that of
 // two calls at once the second sees what the first has done.
 func edit(verb string, do func(*registry.Change) error) error {
-	err := registry.Edit(registry.Path, registry.DropInDir, do)
+	return changeFailed(verb, registry.Path, registry.Edit(registry.Path, registry.DropInDir, do))
+}
+
+// changeFailed is the failure of a change of a file in /etc, with a command that tells more.
+func changeFailed(verb, path string, err error) error {
 	var f *failure
 	if err == nil || errors.As(err, &f) {
 		return err
@@ -27,11 +31,13 @@ func edit(verb string, do func(*registry.Change) error) error {
 	hint := programName + " check"
 	switch {
 	case errors.Is(err, unix.EROFS):
-		hint = "findmnt -T " + registry.Path
+		hint = "findmnt -T " + path
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		hint = "df /etc"
 	case errors.Is(err, unix.EPERM):
-		hint = "lsattr -d /etc " + registry.Path
+		hint = "lsattr -d /etc " + path
+	case path != registry.Path:
+		hint = ""
 	}
 	return failed(hint, "%s: %w", verb, err)
 }
