@@ -88,6 +88,9 @@ func (p *program) exportSubID(c *cli.Context) error {
 	for _, w := range out.passed {
 		p.warn("%s", w.Why)
 	}
+	for _, w := range out.warnings {
+		p.warn("%s", w)
+	}
 	shown := []subIDJSON{}
 	rows := [][]string{{"STATE", "OWNER", "START", "COUNT", "FILE"}}
 	for _, ch := range out.changes {
@@ -123,6 +126,7 @@ type export struct {
 	uids, gids []byte
 	changes    []engines.SubIDChange
 	passed     []engines.Passed
+	warnings   []string // what else keeps the IDs from being what the book says
 }
 
 // exported makes the new text of both files. The book is read here, under the locks, so that of two
@@ -156,6 +160,14 @@ func exported(c *cli.Context, names []string, uids, gids *engines.SubIDFile) (ou
 	out.uids, out.changes = plan.Apply(uids)
 	out.gids, more = plan.Apply(gids)
 	out.changes, out.passed = append(out.changes, more...), plan.Passed
+	out.warnings = slices.Concat(plan.Around(uids), plan.Around(gids))
+	source, err := engines.SubIDSource("/etc/nsswitch.conf")
+	if err != nil {
+		return export{}, failed("", "%s: %w", verb, err)
+	}
+	if source != "" {
+		out.warnings = append(out.warnings, fmt.Sprintf("/etc/nsswitch.conf: subid: %s: shadow's tools ask %[1]s, and don't read /etc/subuid and /etc/subgid", source))
+	}
 	return out, nil
 }
 

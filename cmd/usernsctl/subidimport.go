@@ -233,6 +233,10 @@ func (im *importer) both(uids, gids []registry.SubID, paths census.Paths) {
 					im.leave(login, r, e.Where, "is reserved by %s", l.Where())
 					continue
 				}
+				if had, want := l.Flags.String(), im.flags.String(); want != "" && had != want {
+					im.warnings = append(im.warnings, fmt.Sprintf("%s: %q: is there already, and keeps its flags: to give it others: %s",
+						l.Where(), l, command("set", l.Owner, "--"+flagStart, fmt.Sprint(l.Range.Start), "--"+flagFlags, want)))
+				}
 				im.row(statePresent, login, r, e.Where, l.Where(), "")
 			}
 		}

@@ -145,8 +145,8 @@ func (f *SubIDFile) Odd() []string {
 
 // others is the entries that others wrote, by their owners. Only those that every reader reads
 // alike count: of another, shadow may see nothing.
-func (f *SubIDFile) others() map[string][]registry.SubID {
-	all := make(map[string][]registry.SubID)
+func (f *SubIDFile) others() byOwner {
+	all := make(byOwner)
 	for i, l := range f.lines {
 		if owner := l.entry.Owner; owner != "" && !l.ours {
 			all[owner] = append(all[owner], registry.SubID{Owner: owner, Range: l.entry.Range, Where: f.where(i)})
@@ -154,6 +154,12 @@ func (f *SubIDFile) others() map[string][]registry.SubID {
 	}
 	return all
 }
+
+// byOwner is entries by the owner that they name.
+type byOwner map[string][]registry.SubID
+
+// of is those of an account, under both of its names.
+func (b byOwner) of(a Account) []registry.SubID { return slices.Concat(b[a.Login], b[a.UID]) }
 
 // Foreign is what a new entry has to keep clear of: all but our entries of those owners
 // that are about to be written anew. Where readers make two things of a line it is both:

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
@@ -84,6 +86,14 @@ type SubIDPlan struct {
 	host   registry.Host
 	chosen func(owner string) bool
 	grants []subIDGrant
+	bound  []boundLine
+}
+
+// boundLine is a line that isn't exported because its flags restrict.
+type boundLine struct {
+	account   Account
+	line      registry.Line
+	restricts string
 }
 
 type subIDGrant struct {
@@ -127,6 +137,7 @@ func PlanSubIDs(b *registry.Book, host registry.Host, chosen func(login string) 
 			p.Passed = append(p.Passed, Passed{account.Login, fmt.Sprintf(
 				"%s: %s has the flag %s, which newuidmap and newgidmap don't enforce: no entry is made", l.Where(), l, restricts)})
 			own[account.Login] = append(own[account.Login], l.Range)
+			p.bound = append(p.bound, boundLine{account, l, restricts})
 			continue
 		}
 		if why != "" {
@@ -186,6 +197,24 @@ func (p *SubIDPlan) Conflicts(uids, gids *SubIDFile) []string {
 	return all
 }
 
+// SubIDSource is what shadow asks for subordinate IDs instead of the files, by the line "subid:"
+// of nsswitch.conf(5) at path; "" is that it reads the files.
+func SubIDSource(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		name, sources, _ := strings.Cut(line, ":")
+		// shadow takes the first source alone.
+		if words := strings.Fields(sources); strings.TrimSpace(name) == "subid" && len(words) > 0 && words[0] != "files" {
+			return words[0], nil
+		}
+	}
+	return "", nil
+}
+
 // What happens to an entry.
 const (
 	SubIDAdded   = "added"
@@ -215,7 +244,7 @@ func (p *SubIDPlan) Apply(f *SubIDFile) (text []byte, changes []SubIDChange) {
 	var present []SubIDChange
 	others := f.others()
 	for _, g := range p.grants {
-		had := slices.Concat(others[g.account.Login], others[g.account.UID])
+		had := others.of(g.account)
 		var ranges []idmap.Range
 		for _, o := range had {
 			ranges = append(ranges, o.Range)
@@ -230,6 +259,20 @@ func (p *SubIDPlan) Apply(f *SubIDFile) (text []byte, changes []SubIDChange) {
 		}
 	}
 	return f.With(append(want, chosen...)), append(f.changes(chosen, p.chosen), present...)
+}
+
+// Around is the entries of others by which an owner gets IDs without the flags of their line.
+func (p *SubIDPlan) Around(f *SubIDFile) []string {
+	var all []string
+	others := f.others()
+	for _, b := range p.bound {
+		for _, o := range others.of(b.account) {
+			if both, ok := o.Range.Intersect(b.line.Range); ok {
+				all = append(all, fmt.Sprintf("%s: gives %s to %s without the flag %s of %s: remove the entry, or the flag", o.Where, both, o.Owner, b.restricts, b.line.Where()))
+			}
+		}
+	}
+	return all
 }
 
 // RemoveSubIDs gives the text of one file without our entries of the owners that are chosen.
