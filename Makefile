@@ -104,6 +104,9 @@ install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	install -d -m 0755 '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples'
 	install -m 0644 config/default.toml $(wildcard config/examples/*.toml) config/examples/usernamespaces '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
 	install -m 0644 $(wildcard config/examples/engines/*) '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
+	bin/usernsctl completion bash | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/usernsctl'
+	bin/usernsctl completion zsh | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_usernsctl'
+	bin/usernsctl completion fish | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/usernsctl.fish'
 	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
 
 .PHONY: deps

@@ -83,7 +83,10 @@ func complete(commands []*cli.Command, words []string) (kind string, fit []fitti
 			if sub := find(commands, w); sub != nil && place == 0 {
 				verb, commands = sub, sub.Subcommands
 				path = append(path, w)
-				flags = append([]cli.Flag{cli.HelpFlag}, sub.Flags...)
+				flags = slices.Clone(sub.Flags)
+				if flagNamed(flags, "help") == nil { // which the library gives to the verb that is called alone
+					flags = append(flags, cli.HelpFlag)
+				}
 				continue
 			}
 			place++
@@ -194,7 +197,9 @@ func placeholder(f cli.Flag) string {
 func placeOf(verb *cli.Command, n int) string {
 	var places []string
 	more := false // the last one may be repeated
-	words := strings.Fields(verb.UsageText)
+	// Of several forms, the first.
+	form, _, _ := strings.Cut(verb.UsageText, "\n")
+	words := strings.Fields(form)
 	if i := slices.Index(words, verb.Name); i >= 0 {
 		words = words[i+1:]
 	}

@@ -82,9 +82,6 @@ func (p *program) exportSubID(c *cli.Context) error {
 	if err != nil {
 		return changeFailed(verb, paths.SubUID, err)
 	}
-	if err := out.nothingFor(verb, names); err != nil {
-		return err
-	}
 	for _, w := range out.passed {
 		p.warn("%s", w.Why)
 	}
@@ -160,6 +157,9 @@ func exported(c *cli.Context, names []string, uids, gids *engines.SubIDFile) (ou
 	out.uids, out.changes = plan.Apply(uids)
 	out.gids, more = plan.Apply(gids)
 	out.changes, out.passed = append(out.changes, more...), plan.Passed
+	if err := out.nothingFor(verb, names, accounts); err != nil {
+		return export{}, err
+	}
 	out.warnings = slices.Concat(plan.Around(uids), plan.Around(gids))
 	source, err := engines.SubIDSource("/etc/nsswitch.conf")
 	if err != nil {
@@ -196,14 +196,27 @@ func known(book *registry.Book, verb string, names []string, accounts engines.Ac
 	return nil
 }
 
-// nothingFor is the failure of a call that names owners for whom there is nothing to be done.
-func (e export) nothingFor(verb string, names []string) error {
-	if len(names) == 0 || len(e.changes) > 0 || len(e.passed) == 0 {
+// nothingFor is the failure of a call that names an owner for whom there is nothing to be done.
+func (e export) nothingFor(verb string, names []string, accounts engines.Accounts) error {
+	var all []string
+	for _, name := range names {
+		login := accounts.Login(name)
+		if slices.ContainsFunc(e.changes, func(ch engines.SubIDChange) bool { return ch.Owner == login }) {
+			continue
+		}
+		var why []string
+		for _, w := range e.passed {
+			if w.Owner == login {
+				why = append(why, verb+": "+w.Why)
+			}
+		}
+		if why == nil {
+			why = append(why, fmt.Sprintf("%s: owner %s: has no line that grants anything", verb, name))
+		}
+		all = append(all, why...)
+	}
+	if all == nil {
 		return nil
 	}
-	var why []string
-	for _, w := range e.passed {
-		why = append(why, verb+": "+w.Why)
-	}
-	return failed(programName+" list", "%s", strings.Join(why, "\n"))
+	return failed(programName+" list", "%s", strings.Join(all, "\n"))
 }

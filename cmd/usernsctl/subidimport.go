@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -313,10 +315,8 @@ func (im *importer) try(host *census.Census, before *registry.Book, rows []int) 
 	}
 	file := fmt.Sprintf("import %d", rows[0]) // of each try another, for those before it are in the book
 	var text strings.Builder
-	var ranges []idmap.Range
 	for _, i := range rows {
 		fmt.Fprintf(&text, "%s\n", im.line(im.rows[i]))
-		ranges = append(ranges, im.rows[i].ids())
 	}
 	after, err := before.With(file, []byte(text.String()))
 	if err != nil {
@@ -357,7 +357,7 @@ func (im *importer) alive(host *census.Census, r importJSON) []string {
 func (im *importer) owns(r importJSON, ns lease.LiveNS) bool {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", ns.PID))
 	if err != nil {
-		return os.IsNotExist(err) // it has ended
+		return errors.Is(err, fs.ErrNotExist) // it has ended
 	}
 	defer f.Close()
 	uid, err := linux.UserNSOwner(f)

@@ -193,7 +193,7 @@ func TestPlan(t *testing.T) {
 			}
 			_, all := plan.Apply(f)
 			for _, ch := range all {
-				changes = append(changes, ch.State+" "+ch.SubIDEntry.String())
+				changes = append(changes, ch.State+" "+ch.String())
 			}
 			begins("changes", changes, c.want)
 		})

@@ -23,7 +23,7 @@ func host(t *testing.T, uids, gids string) (subuid, subgid string) {
 	dir := t.TempDir()
 	subuid, subgid = filepath.Join(dir, "subuid"), filepath.Join(dir, "subgid")
 	for path, text := range map[string]string{subuid: uids, subgid: gids} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // as it is on a host
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,7 +199,7 @@ func TestEditSubIDsAtOnce(t *testing.T) {
 	for i := range 12 {
 		wg.Go(func() {
 			err := EditSubIDs(subuid, subgid, func(u, g *SubIDFile) ([]byte, []byte, error) {
-				e := entry("u"+strconv.Itoa(i), uint32(i)*10+1, 10) //nolint:gosec // below twelve
+				e := entry("u"+strconv.Itoa(i), uint32(i)*10+1, 10)
 				return u.With(append(u.Ours(), e)), g.With(append(g.Ours(), e)), nil
 			})
 			if err != nil {
@@ -209,7 +209,7 @@ func TestEditSubIDsAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	for _, path := range []string{subuid, subgid} {
-		f, err := ReadSubIDs(path, uint32(os.Geteuid())) //nolint:gosec // a UID
+		f, err := ReadSubIDs(path, uint32(os.Geteuid()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,9 +63,10 @@ func (a Accounts) Find(owner string) (Account, bool) {
 	return Account{owner, strconv.FormatUint(uint64(uid), 10)}, ok
 }
 
-// Login is the name under which an owner has entries: the login name, if there is an account.
+// Login is the name under which an owner has entries: the login name, if there is an account and
+// every reader of the files takes that name for the same one.
 func (a Accounts) Login(owner string) string {
-	if found, ok := a.Find(owner); ok {
+	if found, ok := a.Find(owner); ok && plainName(found.Login) && !isUID(found.Login) {
 		return found.Login
 	}
 	return owner
@@ -155,11 +156,15 @@ func PlanSubIDs(b *registry.Book, host registry.Host, chosen func(login string) 
 		}
 		g := &p.grants[i]
 		g.lines = append(g.lines, l)
-		g.ids = g.ids.Union(idmap.NewSet(l.Range))
 	}
+	holes := idmap.NewSet(withheld...)
 	for i := range p.grants {
 		g := &p.grants[i]
-		g.ids = g.ids.Subtract(idmap.NewSet(slices.Concat(withheld, own[g.account.Login])...))
+		ranges := make([]idmap.Range, len(g.lines))
+		for j, l := range g.lines {
+			ranges[j] = l.Range
+		}
+		g.ids = idmap.NewSet(ranges...).Subtract(holes).Subtract(idmap.NewSet(own[g.account.Login]...))
 	}
 	return p
 }

@@ -38,7 +38,7 @@ teardown() {
 	local file
 	mount -o remount,rw /etc
 	for file in "${FILES[@]}"; do
-		rm -rf "/etc/$file" "/etc/$file-"
+		rm -rf /etc/"${file:?}" /etc/"${file:?}-"
 		[[ ! -e $W/etc/$file ]] || cp -a "$W/etc/$file" /etc/
 	done
 	rm -rf "$U" /etc/*.lock
@@ -90,7 +90,7 @@ entries() { grep -v '^#' "$1" || true; }
 lines() { grep -v '^#' "$BOOK" || true; }
 
 # of USER [-g]: what shadow says that they have, as START:COUNT.
-of() { getsubids ${2:-} "$1" | awk '{print $3":"$4}' | paste -sd,; }
+of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 
 @test "subid: odd arguments are named" {
 	book "ann:$START:$COUNT:"
@@ -226,6 +226,11 @@ of() { getsubids ${2:-} "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	is 4 "$(wc -l <"$W/.err")" "warnings"
 	refuses 1 'export-subid: .*deny-setgroups, which newuidmap' export-subid ann
 	refuses 1 'export-subid: .*owner ghost: has no account' export-subid ghost
+	# By name it is all or nothing.
+	must ctl export-subid --undo
+	refuses 1 'export-subid: .*owner ghost: has no account' export-subid ben ghost
+	book "ben:$START:$COUNT:reserved"
+	refuses 1 'export-subid: owner ben: has no line that grants anything' export-subid ben
 	# A line that gets such a flag loses its entry.
 	book "ben:$START:$COUNT:"
 	must ctl export-subid
@@ -384,9 +389,9 @@ of() { getsubids ${2:-} "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	cp /etc/subuid "$W/new"
 	for ((i = 0; i < 80; i++)); do
 		if ((i % 2)); then
-			met=$("$UR_HELPERS/killafter" $((RANDOM % 20000)) "$CTL" export-subid </dev/null 2>&1 3>&-)
+			met=$("$UR_HELPERS/killafter" $((RANDOM % 10000)) "$CTL" export-subid </dev/null 2>&1 3>&-)
 		else
-			met=$("$UR_HELPERS/killafter" $((RANDOM % 20000)) "$CTL" export-subid --undo </dev/null 2>&1 3>&-)
+			met=$("$UR_HELPERS/killafter" $((RANDOM % 10000)) "$CTL" export-subid --undo </dev/null 2>&1 3>&-)
 		fi
 		[[ ${met##*$'\n'} == "$CTL" ]] && killed=$((killed + 1))
 		uids=$(<"/etc/subuid")
