@@ -53,6 +53,8 @@ type importJSON struct {
 	From   string `json:"from"`            // the entry, as file:line
 	Where  string `json:"where,omitempty"` // the line of the book, as file:line
 	Reason string `json:"reason,omitempty"`
+	// lone says that it is left out since only one of the files gives it.
+	lone bool
 }
 
 func (r importJSON) ids() idmap.Range { return idmap.Range{Start: r.Start, Count: r.Length} }
@@ -221,6 +223,7 @@ func (im *importer) both(uids, gids []registry.SubID, paths census.Paths) {
 		}
 		for _, r := range ids.Subtract(other[login]).Ranges() {
 			im.leave(login, r, e.Where, "%s doesn't give them: a line grants the same numbers for UIDs and GIDs", lacks)
+			im.rows[len(im.rows)-1].lone = true
 		}
 		return login, ids.Intersect(other[login])
 	}
@@ -243,6 +246,11 @@ func (im *importer) both(uids, gids []registry.SubID, paths census.Paths) {
 			}
 		}
 		for _, r := range both.Ranges() {
+			if size := im.flags.ContainerSize(); r.Count < size && !im.flags.Reserved {
+				im.leave(login, r, e.Where, "has %d IDs, fewer than the %d of one container: for smaller ones: %s",
+					r.Count, size, command(im.verb, login, "--"+flagFlags, im.smaller(r.Count)))
+				continue
+			}
 			im.row(stateAdded, login, r, e.Where, "", "")
 		}
 	}
@@ -251,8 +259,15 @@ func (im *importer) both(uids, gids []registry.SubID, paths census.Paths) {
 	}
 }
 
+// smaller is the flags with containers of so many IDs.
+func (im *importer) smaller(size uint32) string {
+	f := im.flags
+	f.Size = size
+	return f.String()
+}
+
 // judge holds the rows that are to be added against the book and the host, and leaves out those
-// that collide. All at once first, since that is the rule; then one by one.
+// that collide.
 func (im *importer) judge() error {
 	host, err := census.Take(census.HostPaths())
 	if err != nil {
@@ -264,28 +279,35 @@ func (im *importer) judge() error {
 			adding = append(adding, i)
 		}
 	}
-	if after, why := im.try(host, im.book, adding); len(why) == 0 {
-		im.book = after
-	} else {
-		var refused []string
-		for _, i := range adding {
-			after, why := im.try(host, im.book, []int{i})
-			if len(why) == 0 {
-				im.book = after
-				continue
-			}
-			r := &im.rows[i]
-			r.State = stateLeft
-			r.Reason = fmt.Sprintf("%s: %s of %s: %s", r.From, r.ids(), r.Owner, strings.Join(why, "; "))
-			for _, w := range why {
-				refused = append(refused, fmt.Sprintf("%s: %s: %q: %s", im.verb, r.From, im.line(*r), w))
-			}
-		}
-		if len(im.names) > 0 {
-			return failed(programName+" check", "%s", strings.Join(refused, "\n"))
+	im.sift(host, adding)
+	var refused []string
+	for _, r := range im.rows {
+		if r.State == stateLeft && !r.lone {
+			refused = append(refused, im.verb+": "+r.Reason)
 		}
 	}
+	if len(refused) > 0 && len(im.names) > 0 {
+		return failed(programName+" check", "%s", strings.Join(refused, "\n"))
+	}
 	return im.nothing()
+}
+
+// sift adds rows to the book and leaves out those that collide with what is in it by then: all at
+// once, since mostly none does, else one half after the other.
+func (im *importer) sift(host *census.Census, rows []int) {
+	after, why := im.try(host, im.book, rows)
+	if len(why) == 0 {
+		im.book = after
+		return
+	}
+	if half := len(rows) / 2; half > 0 {
+		im.sift(host, rows[:half])
+		im.sift(host, rows[half:])
+		return
+	}
+	r := &im.rows[rows[0]]
+	r.State = stateLeft
+	r.Reason = fmt.Sprintf("%s: %s of %s: %s", r.From, r.ids(), r.Owner, strings.Join(why, "; "))
 }
 
 // nothing is the failure of a call that names an owner of whom nothing can be imported.
@@ -313,7 +335,7 @@ func (im *importer) try(host *census.Census, before *registry.Book, rows []int) 
 	if len(rows) == 0 {
 		return before, nil
 	}
-	file := fmt.Sprintf("import %d", rows[0]) // of each try another, for those before it are in the book
+	file := fmt.Sprintf("import %d", rows[0]) // another for each try, since those before may be in the book
 	var text strings.Builder
 	for _, i := range rows {
 		fmt.Fprintf(&text, "%s\n", im.line(im.rows[i]))
@@ -324,7 +346,7 @@ func (im *importer) try(host *census.Census, before *registry.Book, rows []int) 
 	}
 	// What the owner has already is out of it, and what is alive is judged below.
 	why, _ = host.Collisions(before, after, "", idmap.Set{})
-	if im.flags.Reserved {
+	if im.flags.Reserved || len(why) > 0 {
 		return after, why
 	}
 	for _, i := range rows {

@@ -176,7 +176,7 @@ func lockSubID(path string, patience time.Duration) (unlock func(), err error) {
 			}
 			continue
 		case time.Now().After(deadline):
-			return nil, fmt.Errorf("%s: is held by process %d: wait for its end, and try again: ps -fp %[2]d", lock, pid)
+			return nil, fmt.Errorf("%s: is held by process %d: wait for its end (ps -fp %[2]d), or, if that is no program that changes accounts, remove it: rm %[1]s", lock, pid)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -464,17 +464,19 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	has "$errput" '^usernsctl: warning: /etc/subuid:3: "bad line \\x1b\[31m": is passed over'
 	has "$errput" '^usernsctl: warning: /etc/subuid:4: "ben:0400000:65536": is passed over: expected USER:START:COUNT'
 	has "$errput" '^usernsctl: warning: /etc/subuid:2: .* of nobodys: has no account in /etc/passwd: name it to import it all the same: usernsctl import-subid nobodys'
-	has "$errput" '^usernsctl: warning: /etc/subuid:5: .* of ben: .*500999-501000. of ben belongs to ann by /etc/subgid:5'
-	has "$errput" '^usernsctl: warning: /etc/subuid:5: .* of ben: .*fewer than the 65536 of one container'
-	has "$errput" "^usernsctl: warning: /etc/subuid:6: .* of ben: .*$ANN of ben is the host's user ann"
+	has "$errput" '^usernsctl: warning: /etc/subuid:5: .* of ben: has 1000 IDs, fewer than the 65536 of one container: for smaller ones: usernsctl import-subid ben --flags .size=1000.$'
 	has "$errput" '^usernsctl: warning: /etc/subgid:1: .165536-165546. of ann: /etc/subuid doesn.t give them'
 	# By name it is all of it or nothing.
-	refuses 1 'import-subid: /etc/subuid:5: "ben:500000:1000:": .*belongs to ann by' import-subid ben
+	refuses 1 'import-subid: /etc/subuid:5: .500000-501000. of ben: has 1000 IDs' import-subid ben
+	refuses 1 'import-subid: /etc/subuid:5: .*500999-501000. of ben belongs to ann by /etc/subgid:5' import-subid ben --flags size=5
+	has "$errput" "import-subid: /etc/subuid:6: .*$ANN of ben is the host's user ann"
+	printf 'ben:5500000:10\n' | tee -a /etc/subgid >>/etc/subuid
+	refuses 1 'import-subid: /etc/subuid:6: ' import-subid ben --flags size=5
 	must ctl import-subid nobodys
 	has "$(lines)" "^nobodys:300000:$COUNT:$"
 	# Only in one of the files.
 	echo "zoe:700000:$COUNT" >>/etc/subuid
-	refuses 1 'import-subid: /etc/subuid:7: .* of zoe: /etc/subgid doesn.t give them' import-subid zoe
+	refuses 1 'import-subid: /etc/subuid:8: .* of zoe: /etc/subgid doesn.t give them' import-subid zoe
 	refuses 1 'import-subid: owner "zou": has no entry in /etc/subuid: did you mean zoe\?' import-subid zou
 }
 
