@@ -56,6 +56,7 @@ fi
 	"fish": `# fish completion of usernsctl(8), by: usernsctl completion fish
 
 function __usernsctl_words
+	command --query usernsctl; or return
 	set -l words (commandline --tokenize --cut-at-cursor --current-process) (commandline --cut-at-cursor --current-token)
 	set -l answer (command usernsctl completion words -- $words[2..-1] 2>/dev/null </dev/null)
 	switch "$answer[1]"

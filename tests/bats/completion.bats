@@ -241,6 +241,24 @@ P
 	test ! -e "$W/ran"
 }
 
+@test "completion: where the program isn't there, nothing is said" {
+	usernsctl completion bash >"$W/c.bash"
+	usernsctl completion zsh >"$W/c.zsh"
+	usernsctl completion fish >"$W/c.fish"
+	rm "$W/bin/usernsctl"
+	! command -v usernsctl >/dev/null || skip "this machine has usernsctl installed"
+	try bash --norc -c 'source "$1"; COMP_WORDS=(usernsctl a); COMP_CWORD=1; _usernsctl; echo "${#COMPREPLY[@]}"' - "$W/c.bash"
+	is 0 "$output$errput"
+	if command -v fish >/dev/null; then
+		try fish --no-config -c 'source $argv[1]; complete -C "usernsctl a"' -- "$W/c.fish"
+		is "" "$output$errput"
+	fi
+	if command -v zsh >/dev/null; then
+		try zsh -f -c 'compdef() { :; }; source $1; words=(usernsctl a) CURRENT=2 PREFIX=a; _usernsctl' - "$W/c.zsh"
+		is "" "$output$errput"
+	fi
+}
+
 @test "completion: make install puts the scripts where the shells look" {
 	local file
 	(cd "$TREE" && make -s -n install DESTDIR="$W/root" PREFIX=/usr) >"$W/plan"
