@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// DockerFile is where dockerd reads its settings unless --config-file says otherwise.
+const DockerFile = "/etc/docker/daemon.json"
+
+// dockerSettings is what matters here of daemon.json (dockerd(8)).
+type dockerSettings struct {
+	DataRoot       string                   `json:"data-root"`
+	Graph          string                   `json:"graph"` // data-root, before Docker 17.05
+	StorageDriver  string                   `json:"storage-driver"`
+	DefaultRuntime string                   `json:"default-runtime"`
+	Runtimes       map[string]dockerRuntime `json:"runtimes"`
+	Remap          string                   `json:"userns-remap"`
+}
+
+type dockerRuntime struct {
+	Path string   `json:"path"`
+	Args []string `json:"runtimeArgs"`
+	// A shim of containerd in place of a path, since Docker 23.
+	Type    string         `json:"runtimeType"`
+	Options map[string]any `json:"options"`
+}
+
+// dockerFlags is the flags of dockerd that matter here, each with the name of its setting.
+var dockerFlags = map[string]string{
+	"config-file": "config-file", "data-root": "data-root", "graph": "data-root", "g": "data-root",
+	"storage-driver": "storage-driver", "s": "storage-driver", "default-runtime": "default-runtime",
+	"add-runtime": "add-runtime", "userns-remap": "userns-remap",
+}
+
+func lookDocker(h lookHost) []Setup {
+	program := h.find("dockerd")
+	daemons := h.daemons("dockerd")
+	if program == "" && len(daemons) == 0 {
+		return nil
+	}
+	if len(daemons) == 0 {
+		return []Setup{h.docker(program, nil)}
+	}
+	var all []Setup
+	for _, args := range daemons {
+		all = append(all, h.docker(cmp.Or(program, args[0]), args[1:]))
+	}
+	return all
+}
+
+// docker is the setup of a dockerd that is called with these arguments.
+func (h lookHost) docker(program string, args []string) Setup {
+	flags := flagsOf(args, dockerFlags)
+	s := Setup{Engine: "docker", Program: program, File: h.path(cmp.Or(lastOf(flags["config-file"]), DockerFile))}
+	var set dockerSettings
+	data, ok, err := readSettings(s.File)
+	if ok {
+		// dockerd takes a byte order mark as well.
+		data = bytes.TrimPrefix(data, []byte("\ufeff"))
+		if len(bytes.TrimSpace(data)) > 0 {
+			err = json.Unmarshal(data, &set)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.File, err)
+			set = dockerSettings{}
+		}
+	}
+	if err != nil {
+		s.Problems = append(s.Problems, err)
+	}
+	// dockerd refuses a setting that is in both, so the order is of no matter.
+	where := func(flag, value string) string {
+		switch {
+		case len(flags[flag]) > 0:
+			return "the command line of dockerd"
+		case value != "":
+			return s.File
+		}
+		return ""
+	}
+	name := cmp.Or(lastOf(flags["default-runtime"]), set.DefaultRuntime, "runc")
+	s.Remap = cmp.Or(lastOf(flags["userns-remap"]), set.Remap)
+
+	runtimes := map[string]Runtime{}
+	for name, r := range set.Runtimes {
+		runtimes[name] = h.dockerRuntime(name, r, s.File)
+	}
+	for _, added := range flags["add-runtime"] {
+		name, path, _ := strings.Cut(added, "=")
+		runtimes[name] = h.dockerRuntime(name, dockerRuntime{Path: path}, "the command line of dockerd")
+	}
+	if _, ok := runtimes[name]; !ok {
+		// "runc" is there by itself, as is a shim of containerd by its whole name.
+		r := dockerRuntime{Path: name}
+		if strings.Contains(name, ".") {
+			r = dockerRuntime{Type: name}
+		}
+		runtimes[name] = h.dockerRuntime(name, r, where("default-runtime", set.DefaultRuntime))
+	}
+	for n, r := range runtimes {
+		if n == name {
+			s.Default = r
+		} else {
+			s.Others = append(s.Others, r)
+		}
+	}
+	slices.SortFunc(s.Others, func(a, b Runtime) int { return cmp.Compare(a.Name, b.Name) })
+
+	dir := cmp.Or(lastOf(flags["data-root"]), set.DataRoot, set.Graph, "/var/lib/docker")
+	store := Store{Dir: h.path(dir), Where: where("data-root", cmp.Or(set.DataRoot, set.Graph))}
+	if store.Driver = cmp.Or(lastOf(flags["storage-driver"]), set.StorageDriver); store.Driver == "" {
+		// dockerd goes on with what it has; this is where it looks.
+		for _, driver := range dockerDrivers {
+			if isThere(filepath.Join(store.Dir, driver, "l")) || isThere(filepath.Join(store.Dir, "image", driver)) {
+				store.Driver = driver
+				break
+			}
+		}
+	}
+	s.Stores = []Store{store}
+	return s
+}
+
+// dockerDrivers is the storage drivers in the order in which dockerd prefers what it has
+// (the "priority" of moby's daemon/graphdriver).
+var dockerDrivers = []string{"overlay2", "fuse-overlayfs", "btrfs", "zfs", "devicemapper", "aufs", "overlay", "vfs"}
+
+func (h lookHost) dockerRuntime(name string, r dockerRuntime, where string) Runtime {
+	out := Runtime{Name: name, Where: where}
+	binary, _ := r.Options["BinaryName"].(string)
+	switch {
+	case r.Type != "" && !isRuncShim(r.Type):
+		out.Other = true
+		out.Path = r.Type
+	case r.Type != "":
+		out.Path = h.find(cmp.Or(binary, "runc"))
+	default:
+		out.Path = h.find(cmp.Or(r.Path, name))
+		out.Other = isOther(out.Path)
+	}
+	out.Owner = cmp.Or(lastOf(flagsOf(r.Args, map[string]string{"owner": "owner"})["owner"]), ownerByName(out.Path))
+	return out
+}
+
+// isRuncShim says whether a shim of containerd runs runc, or what is called as runc is.
+func isRuncShim(kind string) bool {
+	return kind == "" || strings.HasPrefix(kind, "io.containerd.runc.") || strings.HasPrefix(kind, "io.containerd.runtime.v1.")
+}
+
+// isOther knows those that have runc's command line, and make a machine or a kernel of
+// their own for a container.
+func isOther(path string) bool {
+	base := filepath.Base(path)
+	return base == "runsc" || strings.HasPrefix(base, "kata-")
+}
