@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/userns-runtime/userns-runtime/internal/engines"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+)
+
+// engineRoots is where engines have runc keep its state (its --root) for what they start
+// by default; rules of the configuration name owners by it.
+var engineRoots = map[string]string{
+	"docker": "/run/docker/runtime-runc/moby", "containerd": "/run/containerd/runc/k8s.io", "podman": "/run/runc", "crio": "/run/runc",
+}
+
+// claim is an owner whom containers get, and what says so.
+type claim struct{ owner, by string }
+
+// claims is whom the engines' containers belong to, in the order in which the gate decides.
+// Annotations aren't known before there is a container.
+func (h *host) claims() []claim {
+	const byDefault = "default-owner"
+	var all []claim
+	add := func(s engines.Setup, r engines.Runtime) {
+		switch owner, ruled := h.config.OwnerByRoot(engineRoots[s.Engine]); {
+		case r.Other || !isGate(r.Path):
+		case r.Owner != "":
+			all = append(all, claim{r.Owner, s.Engine + "'s runtime " + r.Name})
+		case ruled:
+			all = append(all, claim{owner, "a [[rule]] for " + s.Engine})
+		default:
+			all = append(all, claim{h.config.DefaultOwner, byDefault})
+		}
+	}
+	for _, s := range h.engines {
+		add(s, s.Default)
+		for _, r := range s.Others {
+			add(s, r)
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, claim{h.config.DefaultOwner, byDefault}) // who would call it
+	}
+	return all
+}
+
+// checkOwners is whether those whom engines' containers belong to have lines.
+func (h *host) checkOwners() {
+	if h.book == nil || h.accounts == nil {
+		return
+	}
+	seen := map[string]bool{}
+	for _, c := range h.claims() {
+		if seen[c.owner] {
+			continue
+		}
+		seen[c.owner] = true
+		switch {
+		case c.owner == "" && len(h.config.Annotations) == 0:
+			h.add(sevError, c.by, "write default-owner = 'NAME' in /etc/userns-runtime/config.toml, or "+command("configure", "docker", "--owner", "NAME"),
+				"is nobody, and an engine's containers have no other owner: they are refused")
+		case c.owner == "":
+			h.fine(c.by, "is nobody: containers need an annotation")
+		case h.hasLine(c.owner):
+			h.fine(c.by, "%s has a line", c.owner)
+		default:
+			h.add(sevError, c.by, command("add", c.owner, "--containers", strconv.Itoa(firstContainers)),
+				"gives containers to %s, who has no line in the book%s: they are refused", c.owner, h.nearest(c.owner))
+		}
+	}
+}
+
+// hasLine says whether an owner is granted something, by name or by number.
+func (h *host) hasLine(owner string) bool {
+	names := []string{owner}
+	for _, u := range h.accounts.Users {
+		switch id := strconv.FormatUint(uint64(u.ID), 10); owner {
+		case u.Name:
+			names = append(names, id)
+		case id:
+			names = append(names, u.Name)
+		}
+	}
+	return slices.ContainsFunc(h.book.Lines(), func(l registry.Line) bool {
+		return !l.Flags.Reserved && slices.Contains(names, l.Owner)
+	})
+}
+
+// nearest is a word on an owner with a line who may have been meant.
+func (h *host) nearest(owner string) string {
+	var names []string
+	for _, l := range h.book.Lines() {
+		names = append(names, l.Owner)
+	}
+	if near, ok := registry.Nearest(owner, names); ok {
+		return " (did you mean " + near + "?)"
+	}
+	return ""
+}
