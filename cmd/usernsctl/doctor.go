@@ -13,11 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -98,20 +95,6 @@ func (p *program) doctor(c *cli.Context) error {
 		p.out.WriteByte('\n')
 	}
 	return &failure{code: exitFound}
-}
-
-// visible is text for a terminal, on one line. Names in files of engines, and of programs,
-// are what somebody chose; a control character among them must not reach the terminal.
-func visible(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
 }
 
 // host is what doctor looks at. Each of its checks is a function of what is below root

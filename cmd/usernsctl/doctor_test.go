@@ -680,7 +680,7 @@ func TestVisible(t *testing.T) {
 		"\x1b[2Jgone":              `\x1b[2Jgone`,
 		"two\nlines\tand <b>&</b>": `two\nlines\tand <b>&</b>`,
 		"\u202eleft\x7f\u009b'":    `\u202eleft\x7f\u009b'`,
-		"\xff":                     "\ufffd",
+		"\xff":                     `\xff`,
 	} {
 		if got := visible(text); got != want {
 			t.Errorf("%q: %q, expected %q", text, got, want)

@@ -239,7 +239,7 @@ func TestBar(t *testing.T) {
 	}
 }
 
-func TestVisible(t *testing.T) {
+func TestShownAs(t *testing.T) {
 	for _, tc := range []struct{ name, ascii, beside, alone string }{
 		{"alice", "alice", "alice", "alice"},
 		{"", "", "", ""},
