@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/userns-runtime/userns-runtime/config"
+	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/internal/engines"
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
+)
+
+const (
+	flagDryRun = "dry-run"
+	flagUndo   = "undo"
+	flagDivert = "divert"
+	flagFile   = "file"
+)
+
+func (p *program) configureVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "configure",
+		Usage:     "make userns-runtime an engine's default runtime, or take that back",
+		UsageText: programName + " configure " + strings.Join(engines.Names(), "|") + " [flags]\n" + programName + " configure --divert [flags]",
+		Description: "Changes the one file of the engine that decides, and says which. Its text is edited: comments,\n" +
+			"order and unknown keys stay. What was before is kept, and --undo gives it back byte for byte. The\n" +
+			"engine isn't told: the command that has it read the file is shown.",
+		Flags: []cli.Flag{
+			yes(flagDryRun, "show what would be changed, and change nothing"),
+			yes(flagUndo, "give back what was before"),
+			text(flagOwner, "`NAME` whose ranges the engine's containers get"),
+			yes(flagDivert, "put userns-runtime in the place of the packages' runc (dpkg-divert)"),
+			text(flagFile, "`PATH` of the engine's configuration, if it isn't the usual one"),
+			jsonFlag("what was changed"),
+		},
+		Action: p.configure,
+	}
+}
+
+// configuring is a call of configure, as it was read.
+type configuring struct {
+	engine string // "" if only runc is diverted
+	owner  string
+	file   string
+	divert bool
+	undo   bool
+	dry    bool
+	host   engines.Host
+	result []engines.Step
+}
+
+func (p *program) configure(c *cli.Context) error {
+	do, err := configuringOf(c)
+	if err != nil {
+		return err
+	}
+	if err := p.needsRoot(c); err != nil {
+		return err
+	}
+	if do.undo {
+		err = p.unconfigure(do)
+	} else {
+		err = p.setUp(do)
+	}
+	if err != nil {
+		return err
+	}
+	if c.Bool(flagJSON) {
+		p.out.Reset()
+		return p.json(slices.Concat([]engines.Step{}, do.result))
+	}
+	return nil
+}
+
+func configuringOf(c *cli.Context) (*configuring, error) {
+	words, err := arguments(c, 0, "ENGINE")
+	if err != nil {
+		return nil, err
+	}
+	do := &configuring{file: c.String(flagFile), divert: c.Bool(flagDivert), undo: c.Bool(flagUndo), dry: c.Bool(flagDryRun)}
+	switch {
+	case len(words) == 0 && !do.divert:
+		return nil, misused("configure", "ENGINE is missing: expected one of %s, or --%s", strings.Join(engines.Names(), ", "), flagDivert)
+	case len(words) > 0 && !slices.Contains(engines.Names(), words[0]):
+		near := ""
+		if word, ok := registry.Nearest(words[0], engines.Names()); ok {
+			near = ": did you mean " + word + "?"
+		}
+		return nil, misused("configure", "engine %q: unknown%s: expected one of %s", words[0], near, strings.Join(engines.Names(), ", "))
+	case len(words) > 0:
+		do.engine = words[0]
+	case c.IsSet(flagFile):
+		return nil, misused("configure", "--%s: is an engine's: expected ENGINE", flagFile)
+	case c.IsSet(flagOwner):
+		return nil, misused("configure", "--%s: is an engine's: who calls runc by its own name gets the default-owner of %s", flagOwner, config.Path)
+	}
+	if c.IsSet(flagOwner) {
+		if do.undo {
+			return nil, misused("configure", "--%s: has no meaning with --%s: leave it out", flagOwner, flagUndo)
+		}
+		if do.owner, err = ownerOf(c, c.String(flagOwner)); err != nil {
+			return nil, err
+		}
+	}
+	if c.IsSet(flagFile) && (!strings.HasPrefix(do.file, "/") || strings.HasSuffix(do.file, "/")) {
+		return nil, misused("configure", "--%s: %q: expected an absolute path of a file", flagFile, do.file)
+	}
+	return do, nil
+}
+
+// setUp carries out what is asked, once nothing of it is refused.
+func (p *program) setUp(do *configuring) error {
+	self, err := os.Executable()
+	if err != nil {
+		return failed("", "configure: %w", err)
+	}
+	program, err := do.host.Program(self)
+	if err != nil {
+		return failed("", "configure: %w", err)
+	}
+	cfg, err := config.Load(config.Path)
+	if err != nil {
+		return failed("", "configure: %w", err)
+	}
+	if err := do.host.LowLevel(nil); err != nil {
+		return failed("", "configure: %w", err)
+	}
+	r := engines.Request{File: do.file, Program: program, Owner: do.owner}
+	if do.engine != "" {
+		owner := do.owner
+		if owner == "" {
+			owner, _ = cfg.OwnerByRoot(engines.StateRoot(do.engine))
+		}
+		if err := hasLine(owner, cfg); err != nil {
+			return err
+		}
+		if _, err := do.host.Configure(do.engine, r, true); err != nil {
+			return failed("", "configure: %w", err)
+		}
+	}
+	if do.divert {
+		if err := hasLine("", cfg); err != nil {
+			return err
+		}
+		if _, err := do.host.Divert(program, true); err != nil {
+			return failed("", "configure: %w", err)
+		}
+	}
+	if do.engine != "" {
+		out, err := do.host.Configure(do.engine, r, do.dry)
+		if err != nil {
+			return failed("", "configure: %w", err)
+		}
+		p.tell(do, out, "already: "+out.File+" has userns-runtime as the default runtime of "+do.engine)
+	}
+	if do.divert {
+		out, err := do.host.Divert(program, do.dry)
+		if err != nil {
+			return failed("", "configure: %w", err)
+		}
+		p.tell(do, out, "already: userns-runtime is in the place of runc")
+	}
+	p.takesEffect(do)
+	return nil
+}
+
+// hasLine refuses an owner without a line in the book, by whom no container would start. "" is the
+// default-owner of the configuration.
+func hasLine(owner string, cfg config.Config) error {
+	by := "--" + flagOwner
+	if owner == "" {
+		owner, by = cfg.DefaultOwner, "default-owner of "+config.Path
+	}
+	if owner == "" {
+		return failed(command("configure", "ENGINE", "--"+flagOwner, "NAME"), "configure: %s has no default-owner, so nobody owns the containers: expected --%s", config.Path, flagOwner)
+	}
+	book, err := registry.Load(registry.Path, registry.DropInDir)
+	if errors.Is(err, registry.ErrNoBook) {
+		return failed(command("init"), "configure: %w", err)
+	}
+	if err != nil {
+		return failed(command("check"), "configure: %w", err)
+	}
+	host, err := registry.LoadHost("/etc/passwd", "/etc/group")
+	if err != nil {
+		return failed("", "configure: %w", err)
+	}
+	// A line may name an account by its number.
+	names := []string{owner}
+	for _, u := range host.Users {
+		if u.Name == owner {
+			names = append(names, fmt.Sprint(u.ID))
+		}
+	}
+	if _, err := book.Grant(registry.Holder{Names: names}, host); err == nil {
+		return nil
+	}
+	var owners []string
+	for _, l := range book.Lines() {
+		if !l.Flags.Reserved {
+			owners = append(owners, l.Owner)
+		}
+	}
+	hint := command("add", owner)
+	if len(owners) == 0 {
+		hint = command("init", "--"+flagOwner, owner)
+	}
+	near := ""
+	if word, ok := registry.Nearest(owner, owners); ok {
+		near = fmt.Sprintf(": did you mean %s?", word)
+	}
+	return failed(hint, "configure: %s %s: %w, so that no container would start%s", by, rootfile.ShellQuote(owner), registry.ErrNoGrant, near)
+}
+
+func (p *program) unconfigure(do *configuring) error {
+	notConfigured := func(err error) error {
+		hint := ""
+		if errors.Is(err, engines.ErrNotConfigured) {
+			hint = command("configure", "--help")
+		}
+		return failed(hint, "configure: %w", err)
+	}
+	if do.engine != "" {
+		if _, err := do.host.Undo(do.engine, do.file, do.free, true); err != nil {
+			return notConfigured(err)
+		}
+	}
+	if do.divert {
+		if _, err := do.host.Undivert(do.free, true); err != nil {
+			return notConfigured(err)
+		}
+	}
+	if do.engine != "" {
+		out, err := do.host.Undo(do.engine, do.file, do.free, do.dry)
+		if err != nil {
+			return notConfigured(err)
+		}
+		p.tell(do, out, "nothing to give back: "+out.File+" is as it was before")
+	}
+	if do.divert {
+		out, err := do.host.Undivert(do.free, do.dry)
+		if err != nil {
+			return notConfigured(err)
+		}
+		p.tell(do, out, "nothing to give back: runc is in its place")
+	}
+	p.takesEffect(do)
+	return nil
+}
+
+// free is an error while containers need what is to be taken away.
+func (do *configuring) free() error {
+	leases, err := census.Leases()
+	if err != nil {
+		return err
+	}
+	var held []string
+	for _, l := range leases {
+		if do.divert || engines.Concerns(do.engine, l.Root) {
+			held = append(held, census.Holder(l))
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	number, more := plural(len(held), "container"), ""
+	if len(held) > 10 {
+		more = fmt.Sprintf("\nand %d more", len(held)-10)
+		held = held[:10]
+	}
+	return fmt.Errorf("%s would lose the runtime that they are stopped and removed by: end them first:\n%s%s",
+		number, strings.Join(held, "\n"), more)
+}
+
+// tell shows what was done, or would be.
+func (p *program) tell(do *configuring, out engines.Result, nothing string) {
+	for _, w := range out.Warnings {
+		p.warn("configure: %s", w)
+	}
+	if len(out.Steps) == 0 {
+		fmt.Fprintln(&p.out, nothing)
+	}
+	for _, s := range out.Steps {
+		do.result = append(do.result, s)
+		if do.dry {
+			p.out.WriteString(planned(s))
+		} else {
+			fmt.Fprintln(&p.out, did(s))
+		}
+	}
+}
+
+// did is a step in words.
+func did(s engines.Step) string {
+	file := rootfile.ShellQuote(s.File)
+	switch s.Action {
+	case "create", "mkdir":
+		return "made " + file
+	case "change":
+		return "changed " + file
+	case "restore":
+		return "restored " + file
+	case "remove", "rmdir", "unlink":
+		return "removed " + file
+	case "link":
+		return "made " + file + ", a link to " + rootfile.ShellQuote(s.To)
+	case "divert":
+		return "diverted " + file + " to " + rootfile.ShellQuote(s.To)
+	}
+	return "gave back " + file + " from " + rootfile.ShellQuote(s.To)
+}
+
+// planned is a step that isn't done: a diff, or the command that would do it by hand.
+func planned(s engines.Step) string {
+	file := rootfile.ShellQuote(s.File)
+	switch s.Action {
+	case "mkdir", "rmdir":
+		return s.Action + " " + file + "\n"
+	case "link":
+		return "ln -s " + rootfile.ShellQuote(s.To) + " " + file + "\n"
+	case "unlink":
+		return "rm " + file + "\n"
+	case "divert":
+		return "dpkg-divert --local --rename --divert " + rootfile.ShellQuote(s.To) + " --add " + file + "\n"
+	case "undivert":
+		return "rm " + file + "\ndpkg-divert --rename --remove " + file + "\n"
+	}
+	return s.Diff
+}
+
+// takesEffect says how the engine comes to know.
+func (p *program) takesEffect(do *configuring) {
+	if do.dry || do.engine == "" || len(do.result) == 0 {
+		return
+	}
+	switch command := do.host.TakesEffect(do.engine); {
+	case command != "":
+		fmt.Fprintf(&p.out, "takes effect by: %s\n", command)
+	case do.engine == "podman":
+		fmt.Fprintln(&p.out, "takes effect with the next container")
+	default:
+		fmt.Fprintf(&p.out, "takes effect when %s is started\n", do.engine)
+	}
+}

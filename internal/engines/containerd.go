@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
+)
+
+// criSections is the plugin that has the runtimes, by the version of containerd's
+// configuration (containerd docs/cri/config.md).
+var criSections = map[int64]string{
+	2: "io.containerd.grpc.v1.cri",
+	3: "io.containerd.cri.v1.runtime",
+}
+
+// runcShim is the shim that calls a program by runc's command line.
+const runcShim = "io.containerd.runc.v2"
+
+// criFile is one of the files that containerd reads: its own, and those that are imported.
+type criFile struct {
+	path string
+	*tomlText
+}
+
+// editContainerd changes the file whose section of the CRI plugin counts. containerd 1.x takes
+// the section of the file that it reads last as a whole, and forgets the same section of all
+// files before (containerd issue 5837): a drop-in with nothing but a runtime would take away
+// the registries and the network of its kubelet. containerd 2 merges them. So the last file
+// with such a section is changed; where there is none, and the main file imports a directory,
+// a file of ours is made in it; else the main file is changed.
+func editContainerd(v view, r Request, program string) (edited, error) {
+	files, err := v.criFiles(r.File)
+	if err != nil {
+		return edited{}, err
+	}
+	main := files[0]
+	version := int64(2)
+	if main.text != nil {
+		if version, err = versionOf(main); err != nil {
+			return edited{}, err
+		}
+	}
+	section := []string{"plugins", criSections[version]}
+	deciding := slices.IndexFunc(files, func(f criFile) bool { return f.at(section...) != nil })
+	for i := deciding + 1; i < len(files); i++ {
+		if files[i].at(section...) != nil {
+			deciding = i
+		}
+	}
+	var target criFile
+	switch dropin, err := v.criDropin(main); {
+	case err != nil:
+		return edited{}, err
+	case deciding >= 0:
+		target = files[deciding]
+	case dropin.path != "":
+		target = dropin
+	default:
+		target = main
+	}
+	out := edited{file: target.path, old: target.text}
+	// What containerd 2 merges, it merges from all files; 1.x forgets the others.
+	among := []criFile{target}
+	if version >= 3 {
+		among = slices.Insert(files, 0, target)
+	}
+	c := criEdit{target: target, among: among, section: append(section, "containerd"), program: program, version: version}
+	if out.new, err = c.text(); err != nil {
+		return edited{}, err
+	}
+	out.warnings = v.containerdReads(r.File)
+	for _, f := range files {
+		list, _ := f.at("disabled_plugins").([]any)
+		for _, name := range list {
+			if name == "cri" || name == criSections[version] {
+				out.warnings = append(out.warnings, fmt.Sprintf("%s:%d: the CRI plugin is disabled, so nothing comes of its default runtime: take %s out of disabled_plugins",
+					f.path, f.line("disabled_plugins"), show(fmt.Sprint(name))))
+			}
+		}
+	}
+	return out, nil
+}
+
+// containerdReads warns if containerd runs, and not by that file. dockerd may have one of its own,
+// which has no CRI.
+func (v view) containerdReads(file string) []string {
+	var others []string
+	for _, p := range v.running("containerd") {
+		config, given := option(p.args, "config", "c")
+		if !given {
+			config = "/etc/containerd/config.toml"
+		}
+		if config == file {
+			return nil
+		}
+		others = append(others, fmt.Sprintf("process %d reads %s", p.pid, Printable(config)))
+	}
+	if others == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: no containerd that runs reads it: %s: name the file by --file", file, strings.Join(others, ", "))}
+}
+
+func versionOf(f criFile) (int64, error) {
+	version, _ := f.at("version").(int64)
+	if _, known := criSections[version]; known {
+		return version, nil
+	}
+	line := max(1, f.line("version"))
+	if f.at("version") == nil {
+		return 0, fmt.Errorf("%s:%d: has no version, and so is of version 1: expected 2 or 3: containerd --config %s config migrate", f.path, line, rootfile.ShellQuote(f.path))
+	}
+	return 0, fmt.Errorf("%s:%d: version %v: expected 2 or 3: containerd --config %s config migrate", f.path, line, f.at("version"), rootfile.ShellQuote(f.path))
+}
+
+// criFiles is the main file, and then what it imports and those do, in the order in which
+// containerd reads them: what comes later wins. The main file may be missing.
+func (v view) criFiles(main string) (files []criFile, err error) {
+	pending := []string{main}
+	seen := map[string]bool{}
+	for len(pending) > 0 {
+		path := pending[0]
+		pending = pending[1:]
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		text, err := v.read(path)
+		if err != nil {
+			return nil, err
+		}
+		parsed, err := parseTOML(text)
+		if err != nil {
+			return nil, in(path, err)
+		}
+		f := criFile{path, parsed}
+		files = append(files, f)
+		imports, err := v.imports(f)
+		if err != nil {
+			return nil, err
+		}
+		pending = append(pending, imports...)
+	}
+	return files, nil
+}
+
+// imports is the files that are imported, patterns resolved.
+func (v view) imports(f criFile) (paths []string, err error) {
+	patterns, err := f.patterns()
+	if err != nil {
+		return nil, err
+	}
+	for _, pattern := range patterns {
+		if !strings.Contains(pattern, "*") {
+			paths = append(paths, filepath.Clean(pattern))
+			continue
+		}
+		found, err := filepath.Glob(v.Host.path(pattern))
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: imports: %s: %w", f.path, f.line("imports"), show(pattern), err)
+		}
+		for _, path := range found {
+			paths = append(paths, v.name(path))
+		}
+		// As if the file that is taken for another than it is were there, or not.
+		if match, err := filepath.Match(pattern, v.name(v.path)); v.path != "" && err == nil && match {
+			paths = slices.DeleteFunc(paths, func(p string) bool { return p == v.path && v.data == nil })
+		}
+	}
+	return paths, nil
+}
+
+// patterns is what a file imports, as absolute paths.
+func (f criFile) patterns() (patterns []string, err error) {
+	v := f.at("imports")
+	if v == nil {
+		return nil, nil
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s:%d: imports: expected a list of paths", f.path, f.line("imports"))
+	}
+	for _, e := range list {
+		pattern, ok := e.(string)
+		if !ok || pattern == "" {
+			return nil, fmt.Errorf("%s:%d: imports: expected a list of paths", f.path, f.line("imports"))
+		}
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(filepath.Dir(f.path), pattern)
+		}
+		patterns = append(patterns, pattern)
+	}
+	return patterns, nil
+}
+
+// dropinName is the name of files that are ours alone.
+const dropinName = "50-userns-runtime"
+
+// criDropin is the file that we make in a directory that the main file imports; without a path
+// if it imports none.
+func (v view) criDropin(main criFile) (criFile, error) {
+	patterns, err := main.patterns()
+	if err != nil {
+		return criFile{}, err
+	}
+	for _, pattern := range patterns {
+		path := filepath.Join(filepath.Dir(pattern), dropinName+".toml")
+		if match, err := filepath.Match(pattern, path); err != nil || !match || !strings.Contains(filepath.Base(pattern), "*") || strings.Contains(filepath.Dir(pattern), "*") {
+			continue
+		}
+		text, err := v.read(path)
+		if err != nil {
+			return criFile{}, err
+		}
+		parsed, err := parseTOML(text)
+		if err != nil {
+			return criFile{}, in(path, err)
+		}
+		return criFile{path, parsed}, nil
+	}
+	return criFile{}, nil
+}
+
+// criEdit is the change of one file.
+type criEdit struct {
+	target  criFile
+	among   []criFile // that say what holds now; the first wins
+	section []string  // plugins.NAME.containerd
+	program string
+	version int64
+}
+
+func (c criEdit) path(names ...string) []string { return slices.Concat(c.section, names) }
+
+// with is a tree with a value at a path of the section.
+func (c criEdit) with(tree map[string]any, value any, names ...string) map[string]any {
+	path := c.path(names...)
+	return withValue(tree, value, path[0], path[1:]...)
+}
+
+// now is what holds at a path, and the file that says it.
+func (c criEdit) now(names ...string) (any, criFile) {
+	for _, f := range c.among {
+		if v := f.at(c.path(names...)...); v != nil {
+			return v, f
+		}
+	}
+	return nil, c.target
+}
+
+const defaultRuntimeName = "default_runtime_name"
+
+// text is the file as it shall be.
+func (c criEdit) text() ([]byte, error) {
+	settings, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	want := c.target.tree
+	t := c.target.tomlText
+	var lines []string
+	if len(t.text) == 0 {
+		lines = append(lines, fmt.Sprintf("version = %d", c.version), "")
+		want = withValue(want, c.version, "version")
+	}
+	lines = append(lines, "# Written by usernsctl configure containerd, and taken back by it with --undo.")
+	if t.at(c.path(defaultRuntimeName)...) != RuntimeName {
+		text, ok := t.setString(c.section, defaultRuntimeName, RuntimeName)
+		if ok {
+			t, err = parseTOML(text)
+			if err != nil {
+				return nil, c.byHand(settings)
+			}
+		} else {
+			lines = append(lines, tomlTable(c.section...), defaultRuntimeName+" = "+tomlString(RuntimeName), "")
+		}
+		want = c.with(want, RuntimeName, defaultRuntimeName)
+	}
+	text := t.text
+	switch have := t.at(c.path("runtimes", RuntimeName)...); {
+	case have == nil:
+		more, ok := c.lines(settings)
+		if !ok {
+			return nil, c.byHand(settings)
+		}
+		text = t.appendLines(append(lines, more...))
+		want = c.with(want, settings, "runtimes", RuntimeName)
+	case !c.same(have):
+		return nil, fmt.Errorf("%s:%d: the runtime %s is there already, and its program isn't %s: take it out first: what is written for it is lost otherwise",
+			c.target.path, t.line(c.path("runtimes", RuntimeName)...), RuntimeName, c.program)
+	case len(lines) > 1: // the default has no header yet
+		text = t.appendLines(lines[:len(lines)-1])
+	}
+	after, err := parseTOML(text)
+	if err != nil || !reflect.DeepEqual(after.tree, want) {
+		return nil, c.byHand(settings)
+	}
+	return text, nil
+}
+
+// same says whether a runtime that is there does what ours would.
+func (c criEdit) same(have any) bool {
+	table, _ := have.(map[string]any)
+	return table["runtime_type"] == runcShim && valueAt(table, "options", "BinaryName") == c.program
+}
+
+// byHand is the error for a file whose tables are written so that none can be added: as inline
+// tables or dotted keys.
+func (c criEdit) byHand(settings map[string]any) error {
+	lines, _ := c.lines(settings)
+	line := max(1, c.target.line(c.section...))
+	return fmt.Errorf("%s:%d: the tables of the CRI plugin are written in a way that none can be added to: set %s to %q by hand, and add:\n%s",
+		c.target.path, line, defaultRuntimeName, RuntimeName, strings.Join(lines, "\n"))
+}
+
+// settings is the runtime's table: that of the runtime which was the default, runc, with our
+// program. So what kubelet needs of it stays, such as SystemdCgroup.
+func (c criEdit) settings() (map[string]any, error) {
+	name := "runc"
+	if v, f := c.now(defaultRuntimeName); v != nil && v != RuntimeName {
+		if v != "runc" {
+			return nil, fmt.Errorf("%s:%d: %s is %s, which somebody chose: take the line out first, and name it in a RuntimeClass for the pods that need it",
+				f.path, f.line(c.path(defaultRuntimeName)...), defaultRuntimeName, show(fmt.Sprint(v)))
+		}
+	}
+	out := map[string]any{"runtime_type": runcShim}
+	options := map[string]any{}
+	v, f := c.now("runtimes", name)
+	if v != nil {
+		table, ok := v.(map[string]any)
+		line := f.line(c.path("runtimes", name)...)
+		if !ok {
+			return nil, fmt.Errorf("%s:%d: the runtime %s: expected a table", f.path, line, name)
+		}
+		for key, value := range table {
+			out[key] = value
+		}
+		if kind, ok := table["runtime_type"]; ok && kind != runcShim && kind != "" {
+			return nil, fmt.Errorf("%s:%d: the runtime %s has the type %s: expected %s, whose program can be another", f.path, line, name, show(fmt.Sprint(kind)), runcShim)
+		}
+		out["runtime_type"] = runcShim
+		if given, ok := table["options"].(map[string]any); ok {
+			for key, value := range given {
+				options[key] = value
+			}
+		}
+		if was, _ := options["BinaryName"].(string); was != "" && filepath.Base(was) != "runc" {
+			return nil, fmt.Errorf("%s:%d: the runtime %s runs %s, which somebody chose: give it another name, and name that in a RuntimeClass for the pods that need it",
+				f.path, f.line(c.path("runtimes", name, "options")...), name, show(was))
+		}
+	}
+	options["BinaryName"] = c.program
+	out["options"] = options
+	return out, nil
+}
+
+// lines is the runtime's table as text.
+func (c criEdit) lines(settings map[string]any) (lines []string, ok bool) {
+	table := c.path("runtimes", RuntimeName)
+	add := func(path []string, values map[string]any) bool {
+		lines = append(lines, tomlTable(path...))
+		for _, key := range sortedKeys(values) {
+			if key == "options" && len(path) == len(table) {
+				continue
+			}
+			text, ok := tomlValue(values[key])
+			if !ok {
+				return false
+			}
+			lines = append(lines, tomlName(key)+" = "+text)
+		}
+		return true
+	}
+	options, _ := settings["options"].(map[string]any)
+	if !add(table, settings) {
+		return lines, false
+	}
+	lines = append(lines, "")
+	return lines, add(append(slices.Clone(table), "options"), options)
+}
+
+func usesContainerd(text []byte) bool {
+	t, err := parseTOML(text)
+	if err != nil {
+		return true // it can't be told
+	}
+	for _, name := range criSections {
+		section := []string{"plugins", name, "containerd"}
+		if t.at(append(section, "runtimes", RuntimeName)...) != nil || t.at(append(section, defaultRuntimeName)...) == RuntimeName {
+			return true
+		}
+	}
+	return false
+}

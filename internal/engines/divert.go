@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/userns-runtime/userns-runtime/config"
+	"github.com/userns-runtime/userns-runtime/internal/oci"
+)
+
+// divertKey is the name of the state of a diversion.
+const divertKey = "divert"
+
+// divertedSuffix is of the name by which dpkg has runc while ours is in its place.
+const divertedSuffix = ".userns-runtime"
+
+const dpkgDivert = "/usr/bin/dpkg-divert"
+
+// packaged is where packages have runc; the others of [searched] are nobody's but the
+// administrator's.
+var packaged = []string{"/usr/sbin/runc", "/usr/bin/runc"}
+
+// searched is where engines find runc, in the order of root's usual PATH.
+var searched = []string{"/usr/local/sbin/runc", "/usr/local/bin/runc", "/usr/sbin/runc", "/usr/bin/runc", "/sbin/runc", "/bin/runc"}
+
+// divertState is what is known of a diversion.
+type divertState struct {
+	Version int      `json:"version"`
+	Phase   phase    `json:"phase"`
+	Program string   `json:"program"` // what the links lead to
+	Paths   []string `json:"paths"`
+}
+
+// diverter does it. There is a runc at the path at any moment: dpkg is told first, which
+// changes nothing on disk, then runc gets its second name, and then the link is renamed over the
+// first; and back in the other order.
+type diverter struct {
+	*store
+	st *divertState
+}
+
+// Divert puts userns-runtime in runc's own place, for those who call runc without asking an
+// engine's configuration. What dpkg has there it has under another name from then on, upgrades
+// too (dpkg-divert(1)).
+func (h Host) Divert(program string, dry bool) (Result, error) {
+	d, err := h.diverter(dry)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.close()
+	out := Result{File: "runc"}
+	paths, err := d.targets()
+	if err != nil {
+		return Result{}, err
+	}
+	if err := h.LowLevel(paths); err != nil {
+		return Result{}, err
+	}
+	var todo []string
+	for _, path := range paths {
+		done, err := d.look(path, program)
+		if err != nil {
+			return Result{}, err
+		}
+		if !done {
+			todo = append(todo, path)
+			out.Steps = append(out.Steps, Step{Action: "divert", File: path, To: path + divertedSuffix}, Step{Action: "link", File: path, To: program})
+		}
+	}
+	out.Warnings = h.uncovered(paths)
+	settled := d.st != nil && d.st.Phase == done && d.st.Program == program && slices.Equal(d.st.Paths, paths)
+	if dry || len(todo) == 0 && settled {
+		return out, nil
+	}
+	d.st = &divertState{stateVersion, writing, program, paths}
+	if err := d.saveDivert(); err != nil {
+		return Result{}, err
+	}
+	for _, path := range todo {
+		if err := d.divert(path, program); err != nil {
+			return Result{}, err
+		}
+	}
+	d.st.Phase = done
+	return out, d.saveDivert()
+}
+
+// Undivert gives runc its place back. busy is asked first, as by [Host.Undo].
+func (h Host) Undivert(busy func() error, dry bool) (Result, error) {
+	if _, err := os.Lstat(h.path(filepath.Join(StateDir, divertKey))); err != nil {
+		return Result{}, fmt.Errorf("runc: %w", ErrNotConfigured)
+	}
+	d, err := h.diverter(dry)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.close()
+	if d.st == nil {
+		return Result{}, fmt.Errorf("runc: %w", ErrNotConfigured)
+	}
+	out := Result{File: "runc"}
+	for _, path := range d.st.Paths {
+		if err := d.mayReturn(path); err != nil {
+			return Result{}, err
+		}
+		out.Steps = append(out.Steps, Step{Action: "undivert", File: path, To: path + divertedSuffix})
+	}
+	if err := busy(); err != nil || dry {
+		return out, err
+	}
+	d.st.Phase = undoing
+	if err := d.saveDivert(); err != nil {
+		return Result{}, err
+	}
+	for _, path := range d.st.Paths {
+		if err := d.undivert(path); err != nil {
+			return Result{}, err
+		}
+	}
+	return out, d.forget(&state{dir: filepath.Join(StateDir, divertKey)})
+}
+
+func (h Host) diverter(dry bool) (*diverter, error) {
+	if _, err := os.Stat(dpkgDivert); err != nil {
+		return nil, fmt.Errorf("%s: isn't here: a file of a package is put aside by dpkg alone: set up each engine instead: usernsctl configure ENGINE", dpkgDivert)
+	}
+	d := &diverter{store: &store{Host: h}}
+	var err error
+	if !dry {
+		if d.store, err = h.open(); err != nil {
+			return nil, err
+		}
+	}
+	if d.st, err = h.loadDivert(); err == nil && d.st == nil && !dry {
+		err = d.sweep(filepath.Join(StateDir, divertKey))
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (h Host) loadDivert() (*divertState, error) {
+	path := filepath.Join(StateDir, divertKey, stateFile)
+	text, err := os.ReadFile(h.path(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, unpath(err))
+	}
+	st := &divertState{}
+	if err := json.Unmarshal(text, st); err != nil {
+		return nil, fmt.Errorf("%s: %w: it was written by another hand: see dpkg-divert --list, and remove %s", path, err, filepath.Dir(path))
+	}
+	if st.Version != stateVersion {
+		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
+	}
+	return st, nil
+}
+
+func (d *diverter) saveDivert() error {
+	dir := filepath.Join(StateDir, divertKey)
+	if err := os.Mkdir(d.path(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", dir, unpath(err))
+	}
+	text, err := json.MarshalIndent(d.st, "", "  ")
+	if err != nil {
+		return fmt.Errorf("bug: a state doesn't become JSON: %w", err)
+	}
+	if err := d.put(filepath.Join(dir, stateFile), append(text, '\n')); err != nil {
+		return err
+	}
+	checkpoint()
+	return nil
+}
+
+// targets is the paths where packages have runc, or had it before it was diverted.
+func (d *diverter) targets() (paths []string, err error) {
+	if d.st != nil {
+		paths = slices.Clone(d.st.Paths)
+	}
+	for _, path := range packaged {
+		if info, err := os.Lstat(d.path(path)); err == nil && info.Mode().IsRegular() && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%s: no package has runc there, so there is no place to stand in: set up each engine instead: usernsctl configure ENGINE", strings.Join(packaged, ", "))
+	}
+	for _, path := range paths {
+		if _, err := d.resolve(filepath.Dir(path)); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+// look says whether a path is as it has to be, and refuses what can't be made so without a loss.
+func (d *diverter) look(path, program string) (done bool, err error) {
+	ours := d.st != nil && slices.Contains(d.st.Paths, path)
+	diverted, by, err := d.diversion(path)
+	if err != nil {
+		return false, err
+	}
+	if diverted != "" && (diverted != path+divertedSuffix || by != "LOCAL" || !ours) {
+		return false, fmt.Errorf("%s: is diverted to %s already (%s): take that back first: dpkg-divert --remove %s", path, diverted, by, path)
+	}
+	_, second := os.Lstat(d.path(path + divertedSuffix))
+	to, err := os.Readlink(d.path(path))
+	switch {
+	case err == nil && ours && to == d.st.Program:
+		return to == program && diverted != "", nil
+	case errors.Is(err, fs.ErrNotExist) && ours:
+		return false, nil // the link was removed
+	case err == nil:
+		return false, fmt.Errorf("%s: is a symbolic link to %s, which isn't this program's: put runc there first", path, Printable(to))
+	case second == nil && (!ours || d.st.Phase == "done"):
+		return false, fmt.Errorf("%s: is there, and so is %s: one of them is in the way of the other: see which is runc (dpkg -S runc), and move the other away",
+			path, path+divertedSuffix)
+	}
+	return false, nil
+}
+
+// diversion is what dpkg knows of a path: where it is diverted to, and by which package.
+func (h Host) diversion(path string) (to, by string, err error) {
+	if to, err = h.dpkg("--truename", path); err != nil || to == path {
+		return "", "", err
+	}
+	by, err = h.dpkg("--listpackage", path)
+	return to, by, err
+}
+
+// dpkg runs dpkg-divert, whose place and environment are fixed.
+func (h Host) dpkg(args ...string) (string, error) {
+	if h.Root != "" {
+		args = append([]string{"--root", h.Root}, args...)
+	}
+	cmd := exec.Command(dpkgDivert, args...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, Printable(strings.TrimSpace(stderr.String())))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (d *diverter) divert(path, program string) error {
+	second := path + divertedSuffix
+	if to, _, err := d.diversion(path); err != nil {
+		return err
+	} else if to == "" {
+		if _, err := d.dpkg("--quiet", "--local", "--no-rename", "--divert", second, "--add", path); err != nil {
+			return err
+		}
+		checkpoint()
+	}
+	// A second name of the same file. Where there is one, an upgrade has put the new runc there
+	// since dpkg was told, or a killed run did.
+	if info, err := os.Lstat(d.path(path)); err == nil && info.Mode().IsRegular() {
+		if err := os.Link(d.path(path), d.path(second)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s: %w", second, linkError(err))
+		}
+		checkpoint()
+	}
+	next := filepath.Join(filepath.Dir(path), ".runc.usernsctl")
+	if err := os.Remove(d.path(next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", next, unpath(err))
+	}
+	if err := os.Symlink(program, d.path(next)); err != nil {
+		return fmt.Errorf("%s: %w", next, linkError(err))
+	}
+	checkpoint()
+	return d.rename(next, path)
+}
+
+func (d *diverter) rename(from, to string) error {
+	err := os.Rename(d.path(from), d.path(to))
+	if err == nil {
+		err = syncDir(filepath.Dir(d.path(to)))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", to, linkError(err))
+	}
+	checkpoint()
+	return nil
+}
+
+// mayReturn refuses to give a path back that somebody has put something else at.
+func (d *diverter) mayReturn(path string) error {
+	info, err := os.Lstat(d.path(path))
+	if err != nil {
+		return nil //nolint:nilerr // nothing is in the way
+	}
+	if to, err := os.Readlink(d.path(path)); err == nil && to == d.st.Program {
+		return nil
+	}
+	second, err := os.Lstat(d.path(path + divertedSuffix))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && os.SameFile(info, second) {
+		return nil // it is back, or was never away
+	}
+	return fmt.Errorf("%s: isn't the link to %s that this program made, and %s is there too: move the one away that isn't to be runc: mv %[1]s %[1]s.old",
+		path, d.st.Program, path+divertedSuffix)
+}
+
+func (d *diverter) undivert(path string) error {
+	second := path + divertedSuffix
+	for _, left := range []string{filepath.Join(filepath.Dir(path), ".runc.usernsctl")} {
+		if err := os.Remove(d.path(left)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", left, unpath(err))
+		}
+	}
+	first, ferr := os.Lstat(d.path(path))
+	info, err := os.Lstat(d.path(second))
+	switch {
+	case err == nil && ferr == nil && os.SameFile(first, info):
+		// Two names of one file, between which rename(2) does nothing.
+		if err := os.Remove(d.path(second)); err != nil {
+			return fmt.Errorf("%s: %w", second, unpath(err))
+		}
+		checkpoint()
+	case err == nil:
+		if err := d.rename(second, path); err != nil {
+			return err
+		}
+	case ferr == nil && first.Mode().Type() == fs.ModeSymlink:
+		// The package was removed meanwhile.
+		if err := os.Remove(d.path(path)); err != nil {
+			return fmt.Errorf("%s: %w", path, unpath(err))
+		}
+		checkpoint()
+	}
+	to, _, err := d.diversion(path)
+	if err != nil || to == "" {
+		return err
+	}
+	_, err = d.dpkg("--quiet", "--local", "--no-rename", "--divert", second, "--remove", path)
+	checkpoint()
+	return err
+}
+
+// uncovered is every other runc that an engine may find by PATH.
+func (h Host) uncovered(paths []string) (warnings []string) {
+	var covered []string
+	for _, path := range paths {
+		covered = append(covered, h.path(path))
+	}
+	seen := map[string]bool{}
+	for _, path := range searched {
+		found, err := filepath.EvalSymlinks(h.path(path))
+		if err != nil || seen[found] || slices.Contains(covered, found) || filepath.Base(found) == ProgramName {
+			continue
+		}
+		seen[found] = true
+		if h.name(found) != path {
+			continue // it will be named by its own name, or has been diverted
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: is another runc, which no package has: what finds it by PATH walks past userns-runtime: remove it, or put a link to userns-runtime in its place", path))
+	}
+	return warnings
+}
+
+// LowLevel refuses a configuration by which userns-runtime would find no runc. With diverted
+// paths, it also refuses one of those, which will be userns-runtime itself, and a runc that is
+// too old: what calls it then asks for user namespaces from the first container on.
+func (h Host) LowLevel(diverted []string) error {
+	cfg, err := config.Load(h.path(config.Path))
+	if err != nil {
+		return err
+	}
+	path, err := oci.FindRuntime(cfg.Runtimes, h.UID)
+	if err != nil || diverted == nil {
+		return err
+	}
+	found, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("low-level runtime: %s: %w", path, unpath(err))
+	}
+	const mend = "install runc 1.2 or later at /usr/libexec/userns-runtime/runc (`make install` puts it there), or name one in `runtimes` of " + config.Path
+	if slices.Contains(diverted, h.name(found)) || filepath.Base(found) == ProgramName {
+		return fmt.Errorf("low-level runtime: %s: is what will be userns-runtime itself: %s", path, mend)
+	}
+	cmd := exec.Command(path, "--version")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	output, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("low-level runtime: %s --version: %w", path, err)
+	}
+	v, err := oci.ParseVersion(string(output))
+	if err != nil {
+		return fmt.Errorf("low-level runtime: %s: %w", path, err)
+	}
+	if !v.AtLeast(1, 2) {
+		return fmt.Errorf("low-level runtime: %s: is %s: expected 1.2 or later: %s", path, v, mend)
+	}
+	return nil
+}

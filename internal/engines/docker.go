@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// The keys of daemon.json (docs.docker.com, "dockerd").
+const (
+	dockerRuntimes = "runtimes"
+	dockerDefault  = "default-runtime"
+)
+
+// stockDocker is the values of default-runtime that mean runc, as dockerd comes.
+var stockDocker = []string{"runc", "io.containerd.runc.v2"}
+
+func editDocker(v view, r Request, program string) (edited, error) {
+	if err := v.dockerFlags(r.File); err != nil {
+		return edited{}, err
+	}
+	old, err := v.read(r.File)
+	if err != nil {
+		return edited{}, err
+	}
+	out := edited{file: r.File, old: old}
+	text, end := old, ""
+	if len(bytes.TrimSpace(old)) == 0 {
+		// dockerd doesn't take an empty file, and nothing is lost by filling one.
+		text, end = []byte("{}"), "\n"
+	}
+	root, err := parseJSON(text)
+	if err != nil {
+		return edited{}, in(r.File, err)
+	}
+	if err := dockerNames(text, root); err != nil {
+		return edited{}, in(r.File, err)
+	}
+	entry := jsonObject{{"path", program}}
+	if r.Owner != "" {
+		entry = append(entry, jsonField{"runtimeArgs", []string{"--owner", r.Owner}})
+	}
+	if err := dockerMay(text, root, entry); err != nil {
+		return edited{}, in(r.File, err)
+	}
+	before, err := decodeJSON(text)
+	if err != nil {
+		return edited{}, in(r.File, err)
+	}
+	changed, err := setJSON(text, entry, dockerRuntimes, RuntimeName)
+	if err == nil {
+		changed, err = setJSON(changed, RuntimeName, dockerDefault)
+	}
+	if err != nil {
+		return edited{}, in(r.File, err)
+	}
+	after, err := decodeJSON(changed)
+	if err != nil {
+		return edited{}, fmt.Errorf("bug: %s: what is to be written isn't JSON: %w", r.File, err)
+	}
+	want := withValue(withValue(before, entry.decoded(), dockerRuntimes, RuntimeName), RuntimeName, dockerDefault)
+	if !reflect.DeepEqual(want, after) {
+		return edited{}, fmt.Errorf("bug: %s: what is to be written says more than was meant", r.File)
+	}
+	if remap, ok := before["userns-remap"].(string); ok && remap != "" {
+		m := root.find("userns-remap")
+		out.warnings = append(out.warnings, fmt.Sprintf("%s:%d: userns-remap is set: containers ask for the ranges that dockerd chose, which the book has to give to whom the runtime takes for their owner",
+			r.File, lineOf(text, m.start)))
+	}
+	out.new = slices.Concat(changed, []byte(end))
+	return out, nil
+}
+
+// decoded is an object as encoding/json gives it.
+func (o jsonObject) decoded() map[string]any {
+	out := map[string]any{}
+	for _, f := range o {
+		switch v := f.value.(type) {
+		case jsonObject:
+			out[f.name] = v.decoded()
+		case []string:
+			var list []any
+			for _, e := range v {
+				list = append(list, e)
+			}
+			out[f.name] = list
+		default:
+			out[f.name] = v
+		}
+	}
+	return out
+}
+
+// dockerNames refuses keys that are ours but for their letters' case: dockerd knows them by
+// their exact name, and decodes them all the same.
+func dockerNames(text []byte, root *jsonValue) error {
+	for _, m := range root.members {
+		for _, name := range []string{dockerRuntimes, dockerDefault} {
+			if m.name != name && strings.EqualFold(m.name, name) {
+				return at(text, m.start, "member %s: dockerd takes it for %q, and doesn't start: write it so", show(m.name), name)
+			}
+		}
+	}
+	return nil
+}
+
+// dockerMay refuses what would be lost.
+func dockerMay(text []byte, root *jsonValue, entry jsonObject) error {
+	if m := root.find(dockerRuntimes); m != nil {
+		if !m.value.object {
+			return at(text, m.value.start, "%s: expected an object: {...}", dockerRuntimes)
+		}
+		if ours := m.value.find(RuntimeName); ours != nil {
+			have := text[ours.value.start:ours.value.end]
+			want := jsonStyle{colon: ": ", comma: ", "}.print(entry, "")
+			if !sameJSON(have, []byte(want)) {
+				return at(text, ours.start, "%s.%s is there already, and isn't %s: take it out, or make it that: what is written for it is lost otherwise", dockerRuntimes, RuntimeName, Printable(want))
+			}
+		}
+	}
+	m := root.find(dockerDefault)
+	if m == nil {
+		return nil
+	}
+	name, err := stringOf(text, m.value)
+	switch {
+	case err != nil:
+		return at(text, m.value.start, "%s: expected the name of a runtime, in double quotes", dockerDefault)
+	case name == RuntimeName || slices.Contains(stockDocker, name):
+		return nil
+	}
+	return at(text, m.start, "%s is %s, which somebody chose: take the line out first, and start what needs it by: docker run --runtime %s",
+		dockerDefault, show(name), Printable(name))
+}
+
+func stringOf(text []byte, v jsonValue) (string, error) {
+	tree, err := decodeJSON([]byte(`{"v":` + string(text[v.start:v.end]) + "}"))
+	if err != nil {
+		return "", err
+	}
+	s, ok := tree["v"].(string)
+	if !ok {
+		return "", errors.New("not a string")
+	}
+	return s, nil
+}
+
+func usesDocker(text []byte) bool {
+	tree, err := decodeJSON(text)
+	if err != nil {
+		return true // it can't be told
+	}
+	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil
+}
+
+// dockerOptions are flags that dockerd refuses to start with, beside what is written to its
+// file ("specified both as a flag and in the configuration file").
+var dockerOptions = []string{"default-runtime", "add-runtime"}
+
+// dockerFlags refuses what would stop dockerd, or be read by none: the flags of dockerd's that
+// run, and of the one that starts with the host.
+func (v view) dockerFlags(file string) error {
+	reads, other := false, ""
+	for _, p := range v.running("dockerd") {
+		config, given := option(p.args, "config-file")
+		if !given {
+			config = "/etc/docker/daemon.json"
+		}
+		if config != file {
+			other = fmt.Sprintf("process %d (dockerd) reads %s: usernsctl configure docker --file %s", p.pid, Printable(config), Printable(config))
+			continue
+		}
+		reads = true
+		for _, name := range dockerOptions {
+			if value, given := option(p.args, name); given {
+				return fmt.Errorf("process %d (dockerd): was started with --%s %s: with that in %s as well it doesn't start: take the flag away, into the file, and start dockerd again",
+					p.pid, name, show(value), file)
+			}
+		}
+	}
+	if other != "" && !reads {
+		return fmt.Errorf("%s: no dockerd that runs reads it: %s", file, other)
+	}
+	return v.dockerService(file)
+}
+
+// dockerService looks at the flags that dockerd will be started with, by systemd or Debian's
+// init script.
+func (v view) dockerService(file string) error {
+	if file != "/etc/docker/daemon.json" {
+		return nil // whose service isn't known
+	}
+	lines, err := v.startLines("docker.service", "/etc/default/docker", "/etc/sysconfig/docker")
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		args := strings.FieldsFunc(l.text, func(r rune) bool { return strings.ContainsRune(" \t\"'=", r) })
+		for i, arg := range args {
+			if i+1 < len(args) && strings.TrimLeft(arg, "-") == "config-file" && arg[0] == '-' && args[i+1] != file {
+				return fmt.Errorf("%s:%d: starts dockerd with --config-file %s: usernsctl configure docker --file %s", l.file, l.number, Printable(args[i+1]), Printable(args[i+1]))
+			}
+			if arg[0] == '-' && slices.Contains(dockerOptions, strings.TrimLeft(arg, "-")) {
+				return fmt.Errorf("%s:%d: starts dockerd with %s: with that in %s as well it doesn't start: take the flag away, into the file", l.file, l.number, arg, file)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// StateDir is where it is kept what files were, and what they were made, a directory for each
+// engine. It is root's alone: daemon.json can hold what isn't everybody's to read.
+const StateDir = "/var/lib/userns-runtime/configure"
+
+// phase is how far a change has come.
+type phase string
+
+const (
+	writing phase = "writing" // the file is the old or the new one
+	done    phase = "done"
+	undoing phase = "undoing" // the file is the new or the old one
+)
+
+// state is what is known of a change. The contents lie beside it, named by their hash.
+type state struct {
+	Version int    `json:"version"`
+	Engine  string `json:"engine"`
+	Phase   phase  `json:"phase"`
+	Time    string `json:"time"` // of the last change of the phase, RFC 3339
+	Main    string `json:"main"` // the engine's configuration
+	File    string `json:"file"` // the one of it that was changed
+	// Before, After and Previous are the hashes of contents; "" is that there was no file.
+	// Previous is what we wrote before After, where that isn't the first time.
+	Before   string  `json:"before"`
+	After    string  `json:"after"`
+	Previous *string `json:"previous,omitempty"`
+	// Backup says that FILE- was there, which is somebody's.
+	Backup bool `json:"backup"`
+	// Dirs is the directories that were made, outermost first.
+	Dirs []string `json:"dirs,omitempty"`
+	// Links is those beside the program that the file names, or named before this change.
+	Links []stateLink `json:"links,omitempty"`
+
+	dir string // where it is kept
+}
+
+// stateLink is a link that an engine needs; Made says that it wasn't there before us.
+type stateLink struct {
+	Path string `json:"path"`
+	Made bool   `json:"made"`
+}
+
+const stateVersion = 1
+
+// checkpoint is called between any two steps that change something; a test ends there.
+var checkpoint = func() {}
+
+// store is the directory of all states, locked.
+type store struct {
+	Host
+	lock *os.File
+}
+
+// open locks the states, and makes their directory. Whoever holds the lock has one change to do,
+// of milliseconds.
+func (h Host) open() (*store, error) {
+	dir := h.path(StateDir)
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{filepath.Dir(dir), 0o755}, {dir, 0o700}} {
+		if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
+			return nil, fmt.Errorf("%s: %w", h.name(filepath.Dir(d.path)), unpath(err))
+		}
+		if err := os.Mkdir(d.path, d.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("%s: %w", h.name(d.path), unpath(err))
+		}
+	}
+	if _, err := h.resolve(StateDir); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", StateDir, unpath(err))
+	}
+	until := time.Now().Add(30 * time.Second)
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return &store{h, f}, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			f.Close()
+			return nil, fmt.Errorf("%s: lock: %w", StateDir, err)
+		case time.Now().After(until):
+			f.Close()
+			return nil, fmt.Errorf("%s: is still locked by another usernsctl configure: see which process has it, end it or wait: fuser -v %[1]s", StateDir)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// close lets go of the lock, if it was taken.
+func (s *store) close() {
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
+
+// stateKey is the directory of an engine whose main file is that.
+func (e engine) stateKey(main string) string {
+	if main == e.file {
+		return e.name
+	}
+	return e.name + "-" + hash([]byte(main))[:12]
+}
+
+func hash(data []byte) string {
+	if data == nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+const stateFile = "state.json"
+
+// load is the state of that name, nil if there is none.
+func (h Host) load(key string) (*state, error) {
+	path := filepath.Join(StateDir, key, stateFile)
+	text, err := os.ReadFile(h.path(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, unpath(err))
+	}
+	st := &state{dir: filepath.Dir(path)}
+	if err := json.Unmarshal(text, st); err != nil {
+		return nil, fmt.Errorf("%s: %w: it was written by another hand: put the file that it was for right yourself, and remove %s", path, err, st.dir)
+	}
+	if st.Version != stateVersion {
+		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
+	}
+	return st, nil
+}
+
+// states is all that there are.
+func (h Host) states() (found []*state, err error) {
+	entries, err := os.ReadDir(h.path(StateDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", StateDir, unpath(err))
+	}
+	for _, e := range entries {
+		if e.Name() == divertKey {
+			continue
+		}
+		st, err := h.load(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if st != nil {
+			found = append(found, st)
+		}
+	}
+	return found, nil
+}
+
+// content is what was kept under a hash; nil for "".
+func (h Host) content(st *state, sum string) ([]byte, error) {
+	if sum == "" {
+		return nil, nil
+	}
+	path := filepath.Join(st.dir, sum)
+	data, err := os.ReadFile(h.path(path))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, unpath(err))
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	if hash(data) != sum {
+		return nil, fmt.Errorf("%s: isn't what was written there: put %s right by hand, and remove %s", path, st.File, st.dir)
+	}
+	return data, nil
+}
+
+// save writes the state, after the contents that it names.
+func (s *store) save(st *state, contents ...[]byte) error {
+	st.Version, st.Time = stateVersion, time.Now().UTC().Format(time.RFC3339)
+	if err := os.Mkdir(s.path(st.dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", st.dir, unpath(err))
+	}
+	for _, data := range contents {
+		if data == nil {
+			continue
+		}
+		if err := s.put(filepath.Join(st.dir, hash(data)), data); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(st, "", "  ")
+	if err != nil {
+		return fmt.Errorf("bug: a state doesn't become JSON: %w", err)
+	}
+	if err := s.put(filepath.Join(st.dir, stateFile), append(text, '\n')); err != nil {
+		return err
+	}
+	checkpoint()
+	return nil
+}
+
+// put makes a file of the state, whole or not at all, on disk when it returns.
+func (s *store) put(path string, data []byte) error {
+	next := s.path(path + ".new")
+	err := func() error {
+		f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		if err == nil {
+			err = f.Sync()
+		}
+		if closed := f.Close(); err == nil {
+			err = closed
+		}
+		if err == nil {
+			err = os.Rename(next, s.path(path))
+		}
+		return err
+	}()
+	if err == nil {
+		err = syncDir(filepath.Dir(next))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, unpath(err))
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// forget removes a state: first what makes it one. What a killed one has left is removed with
+// the next.
+func (s *store) forget(st *state) error {
+	if err := os.Remove(s.path(filepath.Join(st.dir, stateFile))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", st.dir, unpath(err))
+	}
+	checkpoint()
+	return s.sweep(st.dir)
+}
+
+// sweep removes the directory of a state that has ended.
+func (s *store) sweep(dir string) error {
+	if _, err := os.Lstat(s.path(filepath.Join(dir, stateFile))); err == nil {
+		return nil
+	}
+	if err := os.RemoveAll(s.path(dir)); err != nil {
+		return fmt.Errorf("%s: %w", dir, unpath(err))
+	}
+	return nil
+}
+
+// kept removes contents that the state doesn't name any more.
+func (s *store) kept(st *state) error {
+	entries, err := os.ReadDir(s.path(st.dir))
+	if err != nil {
+		return fmt.Errorf("%s: %w", st.dir, unpath(err))
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if name == stateFile || name == st.Before || name == st.After || st.Previous != nil && name == *st.Previous || strings.HasPrefix(name, ".") {
+			continue
+		}
+		if err := os.Remove(s.path(filepath.Join(st.dir, name))); err != nil {
+			return fmt.Errorf("%s: %w", st.dir, unpath(err))
+		}
+	}
+	return nil
+}
