@@ -314,7 +314,11 @@ func (c criEdit) same(have any) bool {
 // tables or dotted keys.
 func (c criEdit) byHand(settings map[string]any) error {
 	lines, _ := c.lines(settings)
-	line := max(1, c.target.line(c.section...))
+	line := 0
+	for n := len(c.section); line == 0 && n > 0; n-- { // an inline table has a line as a whole
+		line = c.target.line(c.section[:n]...)
+	}
+	line = max(1, line)
 	return fmt.Errorf("%s:%d: the tables of the CRI plugin are written in a way that none can be added to: set %s to %q by hand, and add:\n%s",
 		c.target.path, line, defaultRuntimeName, RuntimeName, strings.Join(lines, "\n"))
 }

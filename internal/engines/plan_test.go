@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// planned is the text that a file becomes, and the warnings.
+func planned(t *testing.T, h Host, name string, r Request) (file, text string, warnings []string, err error) {
+	t.Helper()
+	e, err := find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.plan(view{Host: h}, r)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return p.File, string(p.New), p.Warnings, nil
+}
+
+func TestDockerRefused(t *testing.T) {
+	for _, row := range []struct{ name, text, want string }{
+		{"broken", "{\n  \"a\": 1,\n}", "/etc/docker/daemon.json:3:1: found '}': expected the name of a member"},
+		{"a name twice", "{\"a\": 1, \"a\": 1}", "/etc/docker/daemon.json:1:10: member \"a\" is there twice"},
+		{"a byte order mark", "\xef\xbb\xbf{}", "/etc/docker/daemon.json:1:1: begins with a byte order mark, which JSON may not have: take it out: sed -i '1s/^\\xEF\\xBB\\xBF//' /etc/docker/daemon.json"},
+		{"runtimes is a list", "{\"runtimes\": []}", "/etc/docker/daemon.json:1:14: runtimes: expected an object"},
+		{"a default that isn't a name", "{\"default-runtime\": 1}", "/etc/docker/daemon.json:1:21: default-runtime: expected the name"},
+		{"another default", "{\n  \"default-runtime\": \"nvidia\"\n}", "/etc/docker/daemon.json:2:3: default-runtime is \"nvidia\", which somebody chose: take the line out first, and start what needs it by: docker run --runtime nvidia"},
+		{"another userns", "{\"runtimes\": {\"userns\": {\"path\": \"/other\"}}}", "/etc/docker/daemon.json:1:15: runtimes.userns is there already, and isn't {\"path\": \"/usr/bin/userns-runtime\"}"},
+		{"other letters", "{\"Default-Runtime\": \"runc\"}", "/etc/docker/daemon.json:1:2: member \"Default-Runtime\": dockerd takes it for \"default-runtime\""},
+		{"not an object", "[]", "/etc/docker/daemon.json:1:1: expected an object"},
+		{"escapes", "{\"default-runtime\": \"\\u001b[2J\"}", `default-runtime is "\x1b[2J", which somebody chose`},
+	} {
+		h := host(t)
+		h.put(t, "/etc/docker/daemon.json", row.text)
+		was := h.tree(t)
+		_, err := h.Configure("docker", usual, false)
+		wantError(t, err, row.want)
+		if err != nil && strings.Contains(err.Error(), "\x1b") {
+			t.Errorf("%s: an escape sequence is shown as it is", row.name)
+		}
+		if h.tree(t) != was {
+			t.Errorf("%s: refused, and something has changed", row.name)
+		}
+	}
+	h := host(t)
+	h.put(t, "/etc/docker/daemon.json", `{"userns-remap": "default"}`)
+	if _, _, warnings, err := planned(t, h, "docker", usual); err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], "/etc/docker/daemon.json:1: userns-remap is set") {
+		t.Errorf("got %v, %v", warnings, err)
+	}
+}
+
+// proc is a process of whoever runs the test.
+func (h Host) proc(t *testing.T, pid int, args ...string) {
+	t.Helper()
+	dir := "/proc/" + strconv.Itoa(pid)
+	h.put(t, dir+"/cmdline", strings.Join(args, "\x00")+"\x00")
+	must(t, os.RemoveAll(h.path(dir+"/root")), os.Symlink(h.Root, h.path(dir+"/root")))
+}
+
+// Flags win over the file, or stop dockerd with it.
+func TestDockerFlags(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		do   func(h Host)
+		file string
+		want string // "" if it isn't refused
+	}{
+		{"runs", func(h Host) { h.proc(t, 7, "/usr/sbin/dockerd", "-H", "fd://") }, "", ""},
+		{"another's file", func(h Host) { h.proc(t, 7, "dockerd", "--config-file", "/x.json") }, "", "/etc/docker/daemon.json: no dockerd that runs reads it: process 7 (dockerd) reads /x.json: usernsctl configure docker --file /x.json"},
+		{"that file", func(h Host) { h.proc(t, 7, "dockerd", "--config-file=/x.json") }, "/x.json", ""},
+		{"two", func(h Host) { h.proc(t, 7, "dockerd", "--config-file=/x.json"); h.proc(t, 8, "dockerd") }, "", ""},
+		{"default", func(h Host) { h.proc(t, 7, "dockerd", "--default-runtime=crun") }, "", "process 7 (dockerd): was started with --default-runtime \"crun\": with that in /etc/docker/daemon.json as well it doesn't start"},
+		{"runtimes", func(h Host) { h.proc(t, 7, "dockerd", "-add-runtime", "a=/b\x1b") }, "", "--add-runtime \"a=/b\\x1b\""},
+		{"not dockerd", func(h Host) { h.proc(t, 7, "vi", "dockerd", "--default-runtime=crun") }, "", ""},
+		{"in a container", func(h Host) {
+			h.proc(t, 7, "dockerd", "--default-runtime=crun")
+			must(t, os.Remove(h.path("/proc/7/root")), os.Symlink(t.TempDir(), h.path("/proc/7/root")))
+		}, "", ""},
+		{"a unit", func(h Host) {
+			h.put(t, "/usr/lib/systemd/system/docker.service", "[Service]\n# --default-runtime\nExecStart=/usr/sbin/dockerd \\\n  --default-runtime crun\n")
+		}, "", "/usr/lib/systemd/system/docker.service:3: starts dockerd with --default-runtime"},
+		{"a unit in /etc before it", func(h Host) {
+			h.put(t, "/usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/sbin/dockerd --default-runtime crun\n")
+			h.put(t, "/etc/systemd/system/docker.service", "[Service]\nExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS\n")
+		}, "", ""},
+		{"a drop-in after it", func(h Host) {
+			h.put(t, "/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/sbin/dockerd --default-runtime crun\n")
+			h.put(t, "/etc/systemd/system/docker.service.d/x.conf", "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file=/y.json\n")
+		}, "", "/etc/systemd/system/docker.service.d/x.conf:3: starts dockerd with --config-file /y.json: usernsctl configure docker --file /y.json"},
+		{"an init script", func(h Host) { h.put(t, "/etc/default/docker", "#DOCKER_OPTS=\"--add-runtime a=b\"\nDOCKER_OPTS=\"--add-runtime a=b\"\n") }, "", "/etc/default/docker:2: starts dockerd with --add-runtime"},
+		{"another daemon's init script", func(h Host) { h.put(t, "/etc/default/docker", "DOCKER_OPTS=\"--add-runtime a=b\"\n") }, "/x.json", ""},
+		{"a masked unit", func(h Host) {
+			h.put(t, "/etc/systemd/system/x", "")
+			must(t, os.Symlink("/dev/null", h.path("/etc/systemd/system/docker.service")))
+		}, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := host(t)
+			row.do(h)
+			r := usual
+			r.File = row.file
+			_, err := h.Configure("docker", r, true)
+			if row.want == "" {
+				must(t, err)
+			} else {
+				wantError(t, err, row.want)
+			}
+		})
+	}
+}
+
+const cri2 = `plugins."io.containerd.grpc.v1.cri".containerd`
+
+func TestContainerd(t *testing.T) {
+	ours := "# Written by usernsctl configure containerd, and taken back by it with --undo.\n"
+	runtime := func(base string, more ...string) string {
+		return "[" + base + ".runtimes.userns]\n" + more[0] + "runtime_type = \"io.containerd.runc.v2\"\n\n[" + base + ".runtimes.userns.options]\nBinaryName = \"/usr/bin/userns-runtime\"\n" + more[1]
+	}
+	header := "[" + cri2 + "]\ndefault_runtime_name = \"userns\"\n\n"
+	for _, row := range []struct{ name, text, want string }{
+		{"none", "", "version = 2\n\n" + ours + header + runtime(cri2, "", "")},
+		{"no newline at the end", "# a\nversion = 2", "# a\nversion = 2\n\n" + ours + header + runtime(cri2, "", "")},
+		{
+			"indented, as containerd prints it",
+			"version = 2\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    [" + cri2 + "] # mine\n      # what runs\n      default_runtime_name = \"runc\" # stock\n      snapshotter = \"overlayfs\"\n",
+			"version = 2\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    [" + cri2 + "] # mine\n      # what runs\n      default_runtime_name = \"userns\" # stock\n      snapshotter = \"overlayfs\"\n\n" + ours + runtime(cri2, "", ""),
+		},
+		{
+			"a header without a default",
+			"version = 2\n\t[" + cri2 + "] # mine\n\t\tsnapshotter = \"native\"\n",
+			"version = 2\n\t[" + cri2 + "] # mine\n\t\tdefault_runtime_name = \"userns\"\n\t\tsnapshotter = \"native\"\n\n" + ours + runtime(cri2, "", ""),
+		},
+		{
+			"a header at the end",
+			"version = 2\n[" + cri2 + "]",
+			"version = 2\n[" + cri2 + "]\ndefault_runtime_name = \"userns\"\n\n" + ours + runtime(cri2, "", ""),
+		},
+		{
+			"tables below it alone: what runc has is taken over",
+			"version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\npod_annotations = [\"a\", \"b\"]\n[" + cri2 + ".runtimes.runc.options]\nSystemdCgroup = true\nBinaryName = \"/usr/sbin/runc\"\nIoUid = 7\n",
+			"version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\npod_annotations = [\"a\", \"b\"]\n[" + cri2 + ".runtimes.runc.options]\nSystemdCgroup = true\nBinaryName = \"/usr/sbin/runc\"\nIoUid = 7\n\n" +
+				ours + header + runtime(cri2, "pod_annotations = [\"a\", \"b\"]\n", "IoUid = 7\nSystemdCgroup = true\n"),
+		},
+		{
+			"version 3",
+			"version = 3\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'x'\n",
+			"version = 3\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'x'\n\n" + ours + strings.ReplaceAll(header+runtime(cri2, "", ""), "grpc.v1.cri", "cri.v1.runtime"),
+		},
+		{"lines of DOS", "version = 2\r\n[" + cri2 + "]\r\nx = 1\r\n", "version = 2\r\n[" + cri2 + "]\r\ndefault_runtime_name = \"userns\"\r\nx = 1\r\n\r\n" + strings.ReplaceAll(ours+runtime(cri2, "", ""), "\n", "\r\n")},
+		{
+			"the runtime is there", "version = 2\n" + strings.TrimSuffix(header, "\n") + runtime(cri2, "", ""),
+			"version = 2\n" + strings.TrimSuffix(header, "\n") + runtime(cri2, "", ""),
+		},
+		{"the runtime is there, and no default", "version = 2\n" + runtime(cri2, "", ""), "version = 2\n" + runtime(cri2, "", "") + "\n" + ours + strings.TrimSuffix(header, "\n")},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := host(t)
+			if row.text != "" {
+				h.put(t, "/etc/containerd/config.toml", row.text)
+			}
+			file, got, _, err := planned(t, h, "containerd", usual)
+			if err != nil || file != "/etc/containerd/config.toml" || got != row.want {
+				t.Errorf("%v, %s: got\n%s\nwant\n%s", err, file, got, row.want)
+			}
+		})
+	}
+}
+
+func TestContainerdRefused(t *testing.T) {
+	for _, row := range []struct{ name, text, want string }{
+		{"broken", "version = 2\n[plugins\n", "/etc/containerd/config.toml:2:"},
+		{"a key twice", "version = 2\nroot = 'a'\nroot = 'b'\n", "/etc/containerd/config.toml:3:1: "},
+		{"no version", "root = '/x'\n", "/etc/containerd/config.toml:1: has no version, and so is of version 1: expected 2 or 3: containerd --config /etc/containerd/config.toml config migrate"},
+		{"a version to come", "\nversion = 9\n", "/etc/containerd/config.toml:2: version 9: expected 2 or 3"},
+		{"another default", "version = 2\n[" + cri2 + "]\ndefault_runtime_name = \"nvidia\"\n", "/etc/containerd/config.toml:3: default_runtime_name is \"nvidia\", which somebody chose"},
+		{"runc is another program", "version = 2\n[" + cri2 + ".runtimes.runc.options]\nBinaryName = '/usr/bin/crun'\n", "/etc/containerd/config.toml:3: the runtime runc runs \"/usr/bin/crun\", which somebody chose"},
+		{"runc is another shim", "version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = 'io.containerd.kata.v2'\n", "the runtime runc has the type \"io.containerd.kata.v2\""},
+		{"another userns", "version = 2\n[" + cri2 + ".runtimes.userns]\nruntime_type = 'io.containerd.runc.v2'\n", "/etc/containerd/config.toml:3: the runtime userns is there already"},
+		{"inline tables", "version = 2\nplugins = {'io.containerd.grpc.v1.cri' = {containerd = {}}}\n", "/etc/containerd/config.toml:2: the tables of the CRI plugin are written in a way that none can be added to: set default_runtime_name to \"userns\" by hand, and add:\n[" + cri2},
+		{"dotted keys", "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\ncontainerd.snapshotter = 'native'\n", "/etc/containerd/config.toml:3: the tables of the CRI plugin are written in a way"},
+		{"a date", "version = 2\n[" + cri2 + ".runtimes.runc]\nx = 2020-01-01\n", "written in a way that none can be added to"},
+		{"imports aren't a list", "version = 2\nimports = 'x'\n", "/etc/containerd/config.toml:2: imports: expected a list of paths"},
+		{"an import is broken", "version = 2\nimports = ['x.toml']\n", "/etc/containerd/x.toml:1:"},
+	} {
+		h := host(t)
+		h.put(t, "/etc/containerd/config.toml", row.text)
+		h.put(t, "/etc/containerd/x.toml", "=")
+		was := h.tree(t)
+		_, err := h.Configure("containerd", usual, false)
+		wantError(t, err, row.want)
+		if h.tree(t) != was {
+			t.Errorf("%s: refused, and something has changed", row.name)
+		}
+	}
+}
+
+// The file whose section counts is changed: containerd 1.x forgets the section of those before.
+func TestContainerdImports(t *testing.T) {
+	section := "[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = 'x'\n"
+	for _, row := range []struct {
+		name  string
+		files map[string]string
+		want  string // the file that is changed
+	}{
+		{"nobody has the section: a file of our own", map[string]string{"config.toml": "version = 2\nimports = ['/etc/containerd/conf.d/*.toml']\n"}, "conf.d/50-userns-runtime.toml"},
+		{"a relative pattern", map[string]string{"config.toml": "version = 2\nimports = ['conf.d/*.toml']\n"}, "conf.d/50-userns-runtime.toml"},
+		{"a pattern of other names", map[string]string{"config.toml": "version = 2\nimports = ['conf.d/[a-z]*.toml']\n"}, "config.toml"},
+		{"the main file has it", map[string]string{"config.toml": "version = 2\nimports = ['conf.d/*.toml']\n" + section}, "config.toml"},
+		{"an imported file has it", map[string]string{"config.toml": "version = 2\nimports = ['conf.d/*.toml']\n" + section, "conf.d/20.toml": "version = 2\n" + section}, "conf.d/20.toml"},
+		{"the last of two", map[string]string{"config.toml": "version = 2\nimports = ['conf.d/*.toml']\n", "conf.d/20.toml": "version = 2\n" + section, "conf.d/90.toml": section}, "conf.d/90.toml"},
+		{"one that is imported by an import", map[string]string{"config.toml": "version = 2\nimports = ['a.toml']\n" + section, "a.toml": "version = 2\nimports = ['b.toml', 'config.toml']\n", "b.toml": section}, "b.toml"},
+		{"a file by its name", map[string]string{"config.toml": "version = 2\nimports = ['a.toml']\n", "a.toml": ""}, "config.toml"},
+	} {
+		h := host(t)
+		for name, text := range row.files {
+			h.put(t, "/etc/containerd/"+name, text)
+		}
+		was := h.tree(t)
+		out, err := h.Configure("containerd", usual, false)
+		must(t, err)
+		if out.File != "/etc/containerd/"+row.want {
+			t.Errorf("%s: %s is changed", row.name, out.File)
+		}
+		out, err = h.Configure("containerd", usual, false)
+		must(t, err)
+		if len(out.Steps) != 0 {
+			t.Errorf("%s: a second time: %v", row.name, out.Steps)
+		}
+		_, err = h.Undo("containerd", "", free, false)
+		must(t, err)
+		if h.tree(t) != was {
+			t.Errorf("%s: got\n%swant\n%s", row.name, h.tree(t), was)
+		}
+	}
+	// A file that comes to decide later: the one that was changed is to be taken back first.
+	h := host(t)
+	h.put(t, "/etc/containerd/config.toml", "version = 2\nimports = ['conf.d/*.toml']\n"+section)
+	_, err := h.Configure("containerd", usual, false)
+	must(t, err)
+	h.put(t, "/etc/containerd/conf.d/90.toml", section)
+	_, err = h.Configure("containerd", usual, false)
+	wantError(t, err, "/etc/containerd/config.toml: was changed by this program, and /etc/containerd/conf.d/90.toml is what decides now", "usernsctl configure containerd --undo")
+	h = host(t)
+	h.put(t, "/etc/containerd/config.toml", "version = 2\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n")
+	h.proc(t, 9, "containerd", "-c", "/x.toml")
+	_, _, warnings, err := planned(t, h, "containerd", usual)
+	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "process 9 reads /x.toml") || !strings.HasPrefix(warnings[1], "/etc/containerd/config.toml:2: the CRI plugin is disabled") {
+		t.Errorf("got %q, %v", warnings, err)
+	}
+}
+
+func TestDropIns(t *testing.T) {
+	podman, crio := "/etc/containers/containers.conf.d/", "/etc/crio/crio.conf.d/"
+	for _, row := range []struct {
+		engine, file, text string
+		want               string // "" if it isn't refused
+	}{
+		{"podman", "/etc/containers/containers.conf", "[engine]\nruntime = 'crun'\n", ""},
+		{"podman", "/etc/containers/containers.conf", "[engine]\n\nruntime = 'kata'\n", "/etc/containers/containers.conf:3: runtime is \"kata\", which somebody chose: take the line out first, and start what needs it by: podman --runtime kata run"},
+		{"podman", podman + "10.conf", "[engine]\nruntime = 'kata'\n", podman + "10.conf:2: runtime is \"kata\", which somebody chose"},
+		{"podman", podman + "90.conf", "[engine]\nruntime = 'runc'\n", podman + "90.conf:2: runtime is \"runc\", and is read after 50-userns-runtime.conf, so that it wins: take the line out first"},
+		{"podman", podman + "90.conf", "[engine]\nruntime = 'userns'\n", ""},
+		{"podman", podman + "90.conf.off", "[engine]\nruntime = 'kata'\n", ""},
+		{"podman", podman + "90.conf", "[engine.runtimes]\nuserns = ['/other']\n", podman + "90.conf:2: the runtime userns is there already"},
+		{"podman", podman + "90.conf", "[engine.runtimes]\nuserns = ['/usr/bin/userns-runtime']\n", ""},
+		{"podman", podman + "90.conf", "engine = [\n", podman + "90.conf:"},
+		{"podman", podman + "50-userns-runtime.conf", "[engine]\nruntime = 'x'\n", podman + "50-userns-runtime.conf: is there already, and says something else"},
+		{"podman", "/usr/share/containers/containers.conf.d/1.conf", "[engine]\nruntime = 'kata'\n", "/usr/share/containers/containers.conf.d/1.conf:2: runtime is \"kata\""},
+		{"crio", crio + "10-crio.conf", "[crio.runtime]\ndefault_runtime = 'crun'\n", ""},
+		{"crio", "/etc/crio/crio.conf", "[crio.runtime]\ndefault_runtime = 'kata'\n", "/etc/crio/crio.conf:2: default_runtime is \"kata\", which somebody chose: take the line out first, and start what needs it by: a RuntimeClass whose handler is kata"},
+		{"crio", crio + "99.conf", "[crio.runtime]\ndefault_runtime = 'crun'\n", crio + "99.conf:2: default_runtime is \"crun\", and is read after 50-userns-runtime.conf"},
+	} {
+		h := host(t)
+		h.put(t, row.file, row.text)
+		was := h.tree(t)
+		_, err := h.Configure(row.engine, usual, false)
+		if row.want == "" {
+			must(t, err)
+			continue
+		}
+		wantError(t, err, row.want)
+		if h.tree(t) != was {
+			t.Errorf("%s %q: refused, and something has changed", row.file, row.text)
+		}
+	}
+}
+
+func TestDropInText(t *testing.T) {
+	h := host(t)
+	h.put(t, "/etc/containers/containers.conf", "[engine]\nruntime_supports_json = ['mine']\n")
+	h.put(t, "/etc/containers/containers.conf.d/60.conf", "[engine]\nruntime_supports_json = ['theirs']\n")
+	file, text, warnings, err := planned(t, h, "podman", request("alice"))
+	want := "# Written by usernsctl configure podman, and taken back by it with --undo.\n[engine]\nruntime = \"userns\"\nruntime_supports_json = [\"mine\", \"userns\"]\n\n[engine.runtimes]\nuserns = [\"/usr/bin/userns-runtime-alice\"]\n"
+	if err != nil || file != "/etc/containers/containers.conf.d/50-userns-runtime.conf" || text != want {
+		t.Errorf("%v, %s: got\n%s", err, file, text)
+	}
+	if len(warnings) != 2 || !strings.HasPrefix(warnings[0], "/etc/containers/containers.conf.d/60.conf:2: runtime_supports_json wins") || !strings.HasPrefix(warnings[1], "users' own Podman") {
+		t.Errorf("warnings: %q", warnings)
+	}
+	_, text, _, err = planned(t, h, "crio", usual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := parseTOML([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	crio := map[string]any{"crio": map[string]any{"runtime": map[string]any{
+		"default_runtime": "userns",
+		"runtimes": map[string]any{"userns": map[string]any{
+			"runtime_path": "/usr/bin/userns-runtime", "runtime_type": "oci", "runtime_root": "/run/userns-crio",
+		}},
+	}}}
+	if !reflect.DeepEqual(tree.tree, crio) {
+		t.Errorf("got %v", tree.tree)
+	}
+}
+
+func TestConcerns(t *testing.T) {
+	for _, row := range []struct{ root, want string }{
+		{"/run/docker/runtime-userns/moby", "docker"},
+		{"/run/docker2/runtime-runc/moby", "docker"},
+		{"/run/containerd/runc/k8s.io", "containerd"},
+		{"/run/runc", "podman"},
+		{"/run/userns-crio", "crio"},
+		{"/somewhere", "docker containerd podman crio"},
+		{"", "docker containerd podman crio"},
+	} {
+		var got []string
+		for _, name := range Names() {
+			if Concerns(name, row.root) {
+				got = append(got, name)
+			}
+		}
+		if strings.Join(got, " ") != row.want {
+			t.Errorf("%s: %v", row.root, got)
+		}
+	}
+}
+
+func TestTakesEffect(t *testing.T) {
+	h := host(t)
+	if got := h.TakesEffect("docker"); got != "" {
+		t.Errorf("none runs: %s", got)
+	}
+	h.proc(t, 5, "/usr/sbin/dockerd")
+	h.proc(t, 6, "containerd")
+	if got := h.TakesEffect("docker"); got != "kill -HUP 5" {
+		t.Errorf("got %s", got)
+	}
+	if got := h.TakesEffect("containerd"); got != "restart containerd, process 6" {
+		t.Errorf("got %s", got)
+	}
+	h.put(t, "/run/systemd/system/x", "")
+	if got := h.TakesEffect("docker"); got != "systemctl reload docker" {
+		t.Errorf("got %s", got)
+	}
+	if got := h.TakesEffect("podman"); got != "" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Containers of Docker that aren't running are named when their runtime goes.
+func TestStopped(t *testing.T) {
+	h := host(t)
+	h.put(t, "/etc/docker/daemon.json", `{"data-root": "/d"}`)
+	_, err := h.Configure("docker", usual, false)
+	must(t, err)
+	h.put(t, "/d/containers/0123456789abcdef/hostconfig.json", `{"Runtime": "userns"}`)
+	h.put(t, "/d/containers/fedcba9876543210/hostconfig.json", `{"Runtime": "runc"}`)
+	out, err := h.Undo("docker", "", free, false)
+	must(t, err)
+	if len(out.Warnings) != 1 || !strings.HasSuffix(out.Warnings[0], ": 0123456789ab") {
+		t.Errorf("got %q", out.Warnings)
+	}
+}
+
+// Whatever the text is: what is taken differs in what was meant alone, by criEdit's own
+// comparison, and a second time changes nothing.
+func FuzzContainerd(f *testing.F) {
+	for _, seed := range []string{
+		"version = 2\n", "version = 3", "version = 2\n[" + cri2 + "]\ndefault_runtime_name = 'runc'\n[" + cri2 + ".runtimes.runc.options]\nSystemdCgroup = true",
+		"version = 2\r\n# a\r\n[plugins]\r\n  [plugins.\"io.containerd.grpc.v1.cri\"]\r\n", "version = 2\nplugins.\"io.containerd.grpc.v1.cri\".containerd.x = 1\n",
+		"version=2\n[[" + cri2 + ".a]]\nb=\"\"\"\n[x]\n\"\"\"\n", "version = 2\n[" + cri2 + "]#",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		parsed, err := parseTOML(text)
+		if err != nil {
+			return
+		}
+		target := criFile{"/f", parsed}
+		c := criEdit{
+			target: target, among: []criFile{target}, section: []string{"plugins", criSections[2], "containerd"},
+			program: "/usr/bin/userns-runtime", version: 2,
+		}
+		out, err := c.text()
+		if err != nil {
+			return
+		}
+		after, err := parseTOML(out)
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		if after.at(c.path(defaultRuntimeName)...) != RuntimeName || !c.same(after.at(c.path("runtimes", RuntimeName)...)) {
+			t.Fatalf("not configured:\n%s", out)
+		}
+		c.target = criFile{"/f", after}
+		c.among = []criFile{c.target}
+		if again, err := c.text(); err != nil || string(again) != string(out) {
+			t.Fatalf("a second time: %v\n%s\n%s", err, again, out)
+		}
+	})
+}
