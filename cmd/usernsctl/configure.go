@@ -55,6 +55,7 @@ type configuring struct {
 	dry    bool
 	host   engines.Host
 	result []engines.Step
+	edited string // the engine's file
 }
 
 func (p *program) configure(c *cli.Context) error {
@@ -75,7 +76,7 @@ func (p *program) configure(c *cli.Context) error {
 	}
 	if c.Bool(flagJSON) {
 		p.out.Reset()
-		return p.json(slices.Concat([]engines.Step{}, do.result))
+		return p.json(append([]engines.Step{}, do.result...))
 	}
 	return nil
 }
@@ -159,6 +160,7 @@ func (p *program) setUp(do *configuring) error {
 		if err != nil {
 			return failed("", "configure: %w", err)
 		}
+		do.edited = out.File
 		p.tell(do, out, "already: "+out.File+" has userns-runtime as the default runtime of "+do.engine)
 	}
 	if do.divert {
@@ -243,6 +245,7 @@ func (p *program) unconfigure(do *configuring) error {
 		if err != nil {
 			return notConfigured(err)
 		}
+		do.edited = out.File
 		p.tell(do, out, "nothing to give back: "+out.File+" is as it was before")
 	}
 	if do.divert {
@@ -341,7 +344,7 @@ func (p *program) takesEffect(do *configuring) {
 	if do.dry || do.engine == "" || len(do.result) == 0 {
 		return
 	}
-	switch command := do.host.TakesEffect(do.engine); {
+	switch command := do.host.TakesEffect(do.engine, do.edited); {
 	case command != "":
 		fmt.Fprintf(&p.out, "takes effect by: %s\n", command)
 	case do.engine == "podman":

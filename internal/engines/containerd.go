@@ -113,10 +113,11 @@ func versionOf(f criFile) (int64, error) {
 		return version, nil
 	}
 	line := max(1, f.line("version"))
+	mend := "write it so; containerd 2 shows how: containerd --config " + rootfile.ShellQuote(f.path) + " config migrate"
 	if f.at("version") == nil {
-		return 0, fmt.Errorf("%s:%d: has no version, and so is of version 1: expected 2 or 3: containerd --config %s config migrate", f.path, line, rootfile.ShellQuote(f.path))
+		return 0, fmt.Errorf("%s:%d: has no version, and so is of version 1: expected 2 or 3: %s", f.path, line, mend)
 	}
-	return 0, fmt.Errorf("%s:%d: version %v: expected 2 or 3: containerd --config %s config migrate", f.path, line, f.at("version"), rootfile.ShellQuote(f.path))
+	return 0, fmt.Errorf("%s:%d: version %v: expected 2 or 3: %s", f.path, line, f.at("version"), mend)
 }
 
 // criFiles is the main file, and then what it imports and those do, in the order in which

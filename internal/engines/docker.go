@@ -158,10 +158,6 @@ func usesDocker(text []byte) bool {
 	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil
 }
 
-// dockerOptions are flags that dockerd refuses to start with, beside what is written to its
-// file ("specified both as a flag and in the configuration file").
-var dockerOptions = []string{"default-runtime", "add-runtime"}
-
 // dockerFlags refuses what would stop dockerd, or be read by none: the flags of dockerd's that
 // run, and of the one that starts with the host.
 func (v view) dockerFlags(file string) error {
@@ -176,10 +172,15 @@ func (v view) dockerFlags(file string) error {
 			continue
 		}
 		reads = true
-		for _, name := range dockerOptions {
-			if value, given := option(p.args, name); given {
-				return fmt.Errorf("process %d (dockerd): was started with --%s %s: with that in %s as well it doesn't start: take the flag away, into the file, and start dockerd again",
-					p.pid, name, show(value), file)
+		// "the following directives are specified both as a flag and in the configuration file"
+		if value, given := option(p.args, dockerDefault); given {
+			return fmt.Errorf("process %d (dockerd): was started with --%s %s: with that in %s as well it doesn't start: take the flag away, and start dockerd again",
+				p.pid, dockerDefault, show(value), file)
+		}
+		for _, value := range options(p.args, "add-runtime") {
+			if strings.HasPrefix(value, RuntimeName+"=") {
+				return fmt.Errorf("process %d (dockerd): was started with --add-runtime %s, which has the name that is to be in %s: take the flag away, and start dockerd again",
+					p.pid, show(value), file)
 			}
 		}
 	}
@@ -205,8 +206,8 @@ func (v view) dockerService(file string) error {
 			if i+1 < len(args) && strings.TrimLeft(arg, "-") == "config-file" && arg[0] == '-' && args[i+1] != file {
 				return fmt.Errorf("%s:%d: starts dockerd with --config-file %s: usernsctl configure docker --file %s", l.file, l.number, Printable(args[i+1]), Printable(args[i+1]))
 			}
-			if arg[0] == '-' && slices.Contains(dockerOptions, strings.TrimLeft(arg, "-")) {
-				return fmt.Errorf("%s:%d: starts dockerd with %s: with that in %s as well it doesn't start: take the flag away, into the file", l.file, l.number, arg, file)
+			if arg[0] == '-' && (strings.TrimLeft(arg, "-") == dockerDefault || strings.TrimLeft(arg, "-") == "add-runtime" && i+1 < len(args) && args[i+1] == RuntimeName) {
+				return fmt.Errorf("%s:%d: starts dockerd with %s: with that in %s as well it doesn't start, or it has two of one name: take the flag away", l.file, l.number, arg, file)
 			}
 		}
 	}

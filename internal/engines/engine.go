@@ -61,7 +61,7 @@ var all = []engine{
 	{name: "docker", file: "/etc/docker/daemon.json", edit: editDocker, uses: usesDocker, daemon: "dockerd", restart: "reload docker"},
 	{name: "containerd", file: "/etc/containerd/config.toml", link: true, edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
 	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", link: true, edit: editPodman, uses: anything},
-	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", link: true, edit: editCRIO, uses: anything, daemon: "crio", restart: "reload crio"},
+	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", link: true, edit: editCRIO, uses: anything, daemon: "crio", restart: "restart crio"},
 }
 
 // anything is of a drop-in that is ours alone.
@@ -131,15 +131,26 @@ func in(file string, err error) error {
 	return fmt.Errorf("%s: %w", Printable(file), err)
 }
 
-// TakesEffect is how the engine comes to read what was written: a command, and "" where
+// TakesEffect is how the engine comes to read its file as it is now: a command, and "" where
 // it reads it by itself or doesn't run.
-func (h Host) TakesEffect(name string) (command string) {
+//
+// dockerd that is told to read its file again keeps a default runtime that isn't in it any more
+// (moby, daemon/reload.go: what isn't set isn't looked at), so after an undo it has to be started anew.
+func (h Host) TakesEffect(name, file string) (command string) {
 	e, err := find(name)
 	if err != nil || e.daemon == "" {
 		return ""
 	}
+	why := ""
+	if name == "docker" {
+		text, err := h.read(file)
+		tree, derr := decodeJSON(text)
+		if err == nil && (derr != nil || tree[dockerDefault] == nil) {
+			e.restart, why = "restart docker", " (a reload keeps the default runtime that it has)"
+		}
+	}
 	if h.systemd() {
-		return "systemctl " + e.restart
+		return "systemctl " + e.restart + why
 	}
 	alive := h.running(e.daemon)
 	if len(alive) == 0 {
@@ -152,5 +163,5 @@ func (h Host) TakesEffect(name string) (command string) {
 	if strings.HasPrefix(e.restart, "reload") {
 		return "kill -HUP " + strings.Join(pids, " ")
 	}
-	return "restart " + e.daemon + ", process " + strings.Join(pids, " ")
+	return "restart " + e.daemon + ", process " + strings.Join(pids, " ") + why
 }

@@ -15,7 +15,7 @@ import (
 // path/filepath for their ends, and what a [[rule]] of the configuration would name.
 var roots = []struct{ engine, matches, usual string }{
 	// dockerd: EXEC-ROOT/runtime-NAME/CONTAINERD-NAMESPACE
-	{"docker", "/runtime-*/*", "/run/docker/runtime-" + RuntimeName + "/moby"},
+	{"docker", "/runtime-*/*", "/run/docker/runtime-runc/moby"},
 	{"containerd", "/containerd/runc/*", "/run/containerd/runc/k8s.io"},
 	// Which is runc's own, and so that of everybody who calls it by hand.
 	{"podman", "/run/runc", "/run/runc"},

@@ -77,7 +77,8 @@ func TestDockerFlags(t *testing.T) {
 		{"that file", func(h Host) { h.proc(t, 7, "dockerd", "--config-file=/x.json") }, "/x.json", ""},
 		{"two", func(h Host) { h.proc(t, 7, "dockerd", "--config-file=/x.json"); h.proc(t, 8, "dockerd") }, "", ""},
 		{"default", func(h Host) { h.proc(t, 7, "dockerd", "--default-runtime=crun") }, "", "process 7 (dockerd): was started with --default-runtime \"crun\": with that in /etc/docker/daemon.json as well it doesn't start"},
-		{"runtimes", func(h Host) { h.proc(t, 7, "dockerd", "-add-runtime", "a=/b\x1b") }, "", "--add-runtime \"a=/b\\x1b\""},
+		{"runtimes", func(h Host) { h.proc(t, 7, "dockerd", "-add-runtime", "a=/b", "-add-runtime=userns=/b\x1b") }, "", "--add-runtime \"userns=/b\\x1b\""},
+		{"other runtimes", func(h Host) { h.proc(t, 7, "dockerd", "--add-runtime", "a=/b") }, "", ""},
 		{"not dockerd", func(h Host) { h.proc(t, 7, "vi", "dockerd", "--default-runtime=crun") }, "", ""},
 		{"in a container", func(h Host) {
 			h.proc(t, 7, "dockerd", "--default-runtime=crun")
@@ -94,8 +95,10 @@ func TestDockerFlags(t *testing.T) {
 			h.put(t, "/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/sbin/dockerd --default-runtime crun\n")
 			h.put(t, "/etc/systemd/system/docker.service.d/x.conf", "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file=/y.json\n")
 		}, "", "/etc/systemd/system/docker.service.d/x.conf:3: starts dockerd with --config-file /y.json: usernsctl configure docker --file /y.json"},
-		{"an init script", func(h Host) { h.put(t, "/etc/default/docker", "#DOCKER_OPTS=\"--add-runtime a=b\"\nDOCKER_OPTS=\"--add-runtime a=b\"\n") }, "", "/etc/default/docker:2: starts dockerd with --add-runtime"},
-		{"another daemon's init script", func(h Host) { h.put(t, "/etc/default/docker", "DOCKER_OPTS=\"--add-runtime a=b\"\n") }, "/x.json", ""},
+		{"an init script", func(h Host) {
+			h.put(t, "/etc/default/docker", "#DOCKER_OPTS=\"--add-runtime a=b\"\nDOCKER_OPTS=\"--add-runtime userns=b\"\n")
+		}, "", "/etc/default/docker:2: starts dockerd with --add-runtime"},
+		{"another daemon's init script", func(h Host) { h.put(t, "/etc/default/docker", "DOCKER_OPTS=\"--default-runtime a\"\n") }, "/x.json", ""},
 		{"a masked unit", func(h Host) {
 			h.put(t, "/etc/systemd/system/x", "")
 			must(t, os.Symlink("/dev/null", h.path("/etc/systemd/system/docker.service")))
@@ -177,7 +180,7 @@ func TestContainerdRefused(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"broken", "version = 2\n[plugins\n", "/etc/containerd/config.toml:2:"},
 		{"a key twice", "version = 2\nroot = 'a'\nroot = 'b'\n", "/etc/containerd/config.toml:3:1: "},
-		{"no version", "root = '/x'\n", "/etc/containerd/config.toml:1: has no version, and so is of version 1: expected 2 or 3: containerd --config /etc/containerd/config.toml config migrate"},
+		{"no version", "root = '/x'\n", "/etc/containerd/config.toml:1: has no version, and so is of version 1: expected 2 or 3: write it so; containerd 2 shows how: containerd --config /etc/containerd/config.toml config migrate"},
 		{"a version to come", "\nversion = 9\n", "/etc/containerd/config.toml:2: version 9: expected 2 or 3"},
 		{"another default", "version = 2\n[" + cri2 + "]\ndefault_runtime_name = \"nvidia\"\n", "/etc/containerd/config.toml:3: default_runtime_name is \"nvidia\", which somebody chose"},
 		{"runc is another program", "version = 2\n[" + cri2 + ".runtimes.runc.options]\nBinaryName = '/usr/bin/crun'\n", "/etc/containerd/config.toml:3: the runtime runc runs \"/usr/bin/crun\", which somebody chose"},
@@ -347,22 +350,31 @@ func TestConcerns(t *testing.T) {
 
 func TestTakesEffect(t *testing.T) {
 	h := host(t)
-	if got := h.TakesEffect("docker"); got != "" {
+	if got := h.TakesEffect("docker", "/etc/docker/daemon.json"); got != "" {
 		t.Errorf("none runs: %s", got)
 	}
 	h.proc(t, 5, "/usr/sbin/dockerd")
 	h.proc(t, 6, "containerd")
-	if got := h.TakesEffect("docker"); got != "kill -HUP 5" {
+	const file = "/etc/docker/daemon.json"
+	if got := h.TakesEffect("docker", file); got != "restart dockerd, process 5 (a reload keeps the default runtime that it has)" {
 		t.Errorf("got %s", got)
 	}
-	if got := h.TakesEffect("containerd"); got != "restart containerd, process 6" {
+	h.put(t, file, `{"default-runtime": "runc"}`)
+	if got := h.TakesEffect("docker", file); got != "kill -HUP 5" {
+		t.Errorf("got %s", got)
+	}
+	if got := h.TakesEffect("containerd", "/x"); got != "restart containerd, process 6" {
 		t.Errorf("got %s", got)
 	}
 	h.put(t, "/run/systemd/system/x", "")
-	if got := h.TakesEffect("docker"); got != "systemctl reload docker" {
+	if got := h.TakesEffect("docker", file); got != "systemctl reload docker" {
 		t.Errorf("got %s", got)
 	}
-	if got := h.TakesEffect("podman"); got != "" {
+	must(t, os.Remove(h.path(file)))
+	if got := h.TakesEffect("docker", file); !strings.HasPrefix(got, "systemctl restart docker (") {
+		t.Errorf("got %s", got)
+	}
+	if got := h.TakesEffect("podman", "/x"); got != "" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -63,9 +63,17 @@ func (h Host) running(name string) (found []process) {
 	return found
 }
 
-// option is the value of a flag on a command line, in any of the spellings --name VALUE,
-// --name=VALUE, -name=VALUE.
+// option is the value of a flag on a command line, the first one's.
 func option(args []string, names ...string) (value string, given bool) {
+	if values := options(args, names...); len(values) > 0 {
+		return values[0], true
+	}
+	return "", false
+}
+
+// options is the values of a flag on a command line, in any of the spellings --name VALUE,
+// --name=VALUE, -name=VALUE.
+func options(args []string, names ...string) (values []string) {
 	for i, arg := range args {
 		word, value, equals := strings.Cut(arg, "=")
 		if !strings.HasPrefix(word, "-") || !slices.Contains(names, strings.TrimLeft(word, "-")) {
@@ -74,7 +82,7 @@ func option(args []string, names ...string) (value string, given bool) {
 		if !equals && i+1 < len(args) {
 			value = args[i+1]
 		}
-		return value, true
+		values = append(values, value)
 	}
-	return "", false
+	return values
 }

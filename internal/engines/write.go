@@ -76,7 +76,10 @@ func (s *store) setAside(target string, st *state) error {
 		return err
 	}
 	backup, aside := backupOf(target)
-	if err := os.Rename(backup, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(backup); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.Rename(backup, aside); err != nil {
 		return fmt.Errorf("%s: put aside: %w", s.name(backup), linkError(err))
 	}
 	return nil
@@ -98,13 +101,13 @@ func (s *store) settle(st *state) error {
 		return err
 	}
 	backup, aside := backupOf(target)
-	err = os.Rename(aside, backup)
-	switch {
-	case err == nil:
+	if _, err := os.Lstat(aside); err == nil {
+		if err := os.Rename(aside, backup); err != nil {
+			return fmt.Errorf("%s: give back: %w", s.name(backup), linkError(err))
+		}
 		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: give back: %w", s.name(backup), linkError(err))
-	case st.Backup:
+	}
+	if st.Backup {
 		return nil
 	}
 	data, err := os.ReadFile(backup)
