@@ -14,6 +14,7 @@ import (
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -169,8 +170,31 @@ func (p *program) setUp(do *configuring) error {
 			return failed("", "configure: %w", err)
 		}
 		p.tell(do, out, "already: userns-runtime is in the place of runc")
+		if err := p.startedBare(do.host); err != nil {
+			return err
+		}
 	}
 	p.takesEffect(do)
+	return nil
+}
+
+// startedBare warns of containers that runc started before it was diverted. Nobody knows the IDs of
+// what runs in them but that they are the host's own, so that exec refuses them.
+func (p *program) startedBare(host engines.Host) error {
+	leases, err := census.Leases()
+	if err != nil {
+		return failed("", "configure: %w", err)
+	}
+	var bare []string
+	for _, c := range host.Containers() {
+		if !slices.ContainsFunc(leases, func(l lease.Status) bool { return l.Root == c[0] && l.ID == c[1] }) {
+			bare = append(bare, engines.Printable(c[1]))
+		}
+	}
+	if len(bare) > 0 {
+		p.warn("configure: %s started before by runc itself: no exec in them from now on, of health checks neither, until they are made again; all else is as before: %s",
+			plural(len(bare), "container"), strings.Join(bare, " "))
+	}
 	return nil
 }
 

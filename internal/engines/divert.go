@@ -359,18 +359,39 @@ func (h Host) uncovered(paths []string) (warnings []string) {
 		covered = append(covered, h.path(path))
 	}
 	seen := map[string]bool{}
-	for _, path := range searched {
+	for _, path := range slices.Concat(searched, h.enginePaths()) {
 		found, err := filepath.EvalSymlinks(h.path(path))
 		if err != nil || seen[found] || slices.Contains(covered, found) || filepath.Base(found) == ProgramName {
 			continue
 		}
 		seen[found] = true
-		if h.name(found) != path {
-			continue // it will be named by its own name, or has been diverted
-		}
-		warnings = append(warnings, fmt.Sprintf("%s: is another runc, which no package has: what finds it by PATH walks past userns-runtime: remove it, or put a link to userns-runtime in its place", path))
+		warnings = append(warnings, fmt.Sprintf("%s: is another runc, which isn't diverted: what finds it by PATH walks past userns-runtime: remove it, or put a link to userns-runtime in its place", Printable(path)))
 	}
 	return warnings
+}
+
+// enginePaths is where the engines that run would find runc.
+func (h Host) enginePaths() (paths []string) {
+	for _, name := range []string{"dockerd", "containerd", "crio"} {
+		for _, p := range h.running(name) {
+			environ, err := os.ReadFile(h.path(fmt.Sprintf("/proc/%d/environ", p.pid)))
+			if err != nil {
+				continue // it has ended
+			}
+			for v := range strings.SplitSeq(string(environ), "\x00") {
+				list, ok := strings.CutPrefix(v, "PATH=")
+				if !ok {
+					continue
+				}
+				for _, dir := range filepath.SplitList(list) {
+					if filepath.IsAbs(dir) {
+						paths = append(paths, filepath.Join(dir, "runc"))
+					}
+				}
+			}
+		}
+	}
+	return paths
 }
 
 // LowLevel refuses a configuration by which userns-runtime would find no runc. With diverted

@@ -59,6 +59,22 @@ func StateRoot(name string) string {
 	return ""
 }
 
+// Containers is the state directories and IDs of the containers that the low-level runtime knows
+// of, in the places that engines have for them.
+func (h Host) Containers() (found [][2]string) {
+	for _, pattern := range []string{"/run/docker/runtime-*/*/*/state.json", "/run/containerd/runc/*/*/state.json", "/run/runc/*/state.json", crioRoot + "/*/state.json"} {
+		files, err := filepath.Glob(h.path(pattern))
+		if err != nil {
+			continue // a pattern that can't be one
+		}
+		for _, file := range files {
+			dir := filepath.Dir(h.name(file))
+			found = append(found, [2]string{filepath.Dir(dir), filepath.Base(dir)})
+		}
+	}
+	return found
+}
+
 // stopped warns of containers of Docker that aren't running and were made for our runtime: dockerd
 // keeps its name with each, and can't start them without it.
 func (h Host) stopped(daemonJSON []byte) []string {

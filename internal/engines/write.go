@@ -100,6 +100,9 @@ func (s *store) settle(st *state) error {
 	if err != nil {
 		return err
 	}
+	if err := s.sweepEdit(target); err != nil {
+		return err
+	}
 	backup, aside := backupOf(target)
 	if _, err := os.Lstat(aside); err == nil {
 		if err := os.Rename(aside, backup); err != nil {
@@ -120,6 +123,20 @@ func (s *store) settle(st *state) error {
 		}
 	}
 	return nil
+}
+
+// sweepEdit has lockedfile remove what a killed edit of it has left, which the next edit would, if
+// there is one.
+func (s *store) sweepEdit(target string) error {
+	dir, name := filepath.Split(target)
+	left := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	}
+	if !left(name+".lock") && !left("."+name+".lockedfile") && !left("."+name+".lockedfile-") {
+		return nil
+	}
+	return lockedfile.Edit(target, 0o644, func([]byte) ([]byte, error) { return nil, nil })
 }
 
 // hasBackup says whether there is a FILE-.

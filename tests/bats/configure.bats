@@ -115,7 +115,7 @@ daemon_json() {
 	must docker rm stopped
 	cmp "$W/was" "$D/daemon.json"
 	is "640 0:0" "$(stat -c '%a %u:%g' "$D/daemon.json")"
-	is "client daemon.json data log" "$(ls -A "$D" | paste -sd' ')" "files beside it"
+	is "client daemon.json data log" "$(find "$D" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | paste -sd' ')" "files beside it"
 	# A reload keeps the default that isn't in the file any more.
 	has "$undone" "^takes effect by: restart dockerd, process $(kept docker) \("
 	end docker
@@ -184,7 +184,7 @@ daemon_json() {
 	sed -i 's/"local"/"journald\x1b[2J"/' /etc/docker/daemon.json
 	wont 1 "^usernsctl: /etc/docker/daemon.json|was changed by others since" docker --undo
 	has "$errput" '^usernsctl: \+	"log-driver": "journald\\x1b\[2J",'
-	! grep -q $'\x1b' <<<"$errput"
+	is "" "$(grep $'\x1b' <<<"$errput")" "escape sequences"
 	cp "/var/lib/userns-runtime/configure/docker/$(jq -r .after /var/lib/userns-runtime/configure/docker/state.json)" /etc/docker/daemon.json
 	says "^restored" docker --undo
 	cmp "$W/was" /etc/docker/daemon.json
@@ -222,7 +222,7 @@ daemon_json() {
 	grep -q '^    default_runtime_name = "userns" # stock' "$W/config.toml"
 	# As containerd reads it: a copy of runc's table but for the program, and the rest as it was.
 	containerd -c "$W/config.toml" config dump >"$W/dump"
-	! diff "$W/dump-before" "$W/dump" >"$W/dump-diff"
+	diff "$W/dump-before" "$W/dump" >"$W/dump-diff" || true
 	is "" "$(grep '^<' "$W/dump-diff" | grep -v 'default_runtime_name = "runc"')" "what has gone"
 	has "$(<"$W/dump-diff")" '^> +default_runtime_name = "userns"'
 	has "$(<"$W/dump-diff")" "^> +BinaryName = \"$OURS-kubernetes\""
@@ -358,6 +358,7 @@ daemon_json() {
 	printf '{\n\t"a": 1\n}' >"$W/was"
 	end docker
 	cp "$W/was" /etc/docker/daemon.json
+	ls -A /etc/docker >"$W/ls"
 	mount --bind /etc/docker /etc/docker
 	mount -o remount,bind,ro /etc/docker
 	wont 1 "/etc/docker/.*: read-only file system" docker
@@ -396,7 +397,7 @@ daemon_json() {
 	cmp "$W/done" /etc/docker/daemon.json
 	says . docker --undo
 	cmp "$W/was" /etc/docker/daemon.json
-	is daemon.json "$(ls -A /etc/docker)"
+	is "$(<"$W/ls")" "$(ls -A /etc/docker)" "files beside it"
 	rm -r /etc/docker
 	docker_again docker
 }
