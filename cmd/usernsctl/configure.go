@@ -303,7 +303,7 @@ func (do *configuring) free() error {
 		more = fmt.Sprintf("\nand %d more", len(held)-10)
 		held = held[:10]
 	}
-	return fmt.Errorf("%s would lose the runtime that they are stopped and removed by: end them first:\n%s%s",
+	return fmt.Errorf("%s can't be stopped and removed without the runtime: end what is alive first:\n%s%s",
 		number, strings.Join(held, "\n"), more)
 }
 

@@ -205,6 +205,25 @@ func TestUndoRefused(t *testing.T) {
 	}
 }
 
+// What a killed edit has left beside the file goes with undo too, where that has nothing to write.
+func TestKilledEdit(t *testing.T) {
+	h := host(t)
+	h.put(t, "/etc/docker/daemon.json", "{}")
+	was := h.tree(t)
+	_, err := h.Configure("docker", usual, false)
+	must(t, err)
+	h.put(t, "/etc/docker/daemon.json", "{}")
+	for _, name := range []string{"daemon.json.lock", ".daemon.json.lockedfile", ".daemon.json.lockedfile-", "daemon.json-"} {
+		h.put(t, "/etc/docker/"+name, "{}")
+		must(t, os.Chmod(h.path("/etc/docker/"+name), 0o600))
+	}
+	_, err = h.Undo("docker", "", free, false)
+	must(t, err)
+	if h.tree(t) != was {
+		t.Errorf("got\n%swant\n%s", h.tree(t), was)
+	}
+}
+
 // What others wrote since is never lost: not by undo, not by another configure.
 func TestForeignEdit(t *testing.T) {
 	h := host(t)

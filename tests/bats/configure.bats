@@ -104,7 +104,7 @@ daemon_json() {
 	must docker run -d --name default busybox sleep 1000
 	shifted default
 	# With a container that needs it, nothing is taken away.
-	wont 1 "^usernsctl: configure: 1 container would lose the runtime .*\$" docker --file "$D/daemon.json" --undo
+	wont 1 "^usernsctl: configure: 1 container can't be stopped and removed without the runtime: end what is alive first:\$" docker --file "$D/daemon.json" --undo
 	has "$errput" "^usernsctl: container [0-9a-f]{64} of /run/docker/runtime-[a-z]+/moby\$"
 	must docker rm -f default
 	says "^already: " docker --file "$D/daemon.json"

@@ -100,6 +100,16 @@ made $P, a link to $OURS" "$output"
 	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
 	must "${CTR[@]}" run --rm "$CTR_IMAGE" "$CT" cat /proc/self/uid_map
 	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
+	# BuildKit, which asks no engine's configuration.
+	mkdir "$W/build"
+	printf 'FROM busybox\nRUN cat /proc/self/uid_map >/map\n' >"$W/build/Dockerfile"
+	must env DOCKER_BUILDKIT=1 /usr/bin/docker build --no-cache --progress plain -t built "$W/build"
+	must docker run --rm --runtime plain built cat /map
+	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
+	must docker rmi built
+	must docker builder prune -af
+	find /sys/fs/cgroup -depth -type d -path "*/$UR_TAG-docker/buildkit*" -exec rmdir {} +
+	rmdir /run/runc
 	must docker run -d --name held --runtime runc busybox sleep 1000
 	shifted held
 	try "$CTL" configure --divert --undo
