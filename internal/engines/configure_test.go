@@ -503,3 +503,48 @@ func TestKilled(t *testing.T) {
 		}
 	}
 }
+
+// A file that can't be written leaves all as it was: nothing, or what was configured before.
+func TestBackOut(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("chattr needs root")
+	}
+	h := host(t)
+	immutable := func(path string) {
+		must(t, exec.Command("chattr", "+i", h.path(path)).Run())
+		t.Cleanup(func() { _ = exec.Command("chattr", "-i", h.path(path)).Run() })
+	}
+	h.put(t, "/etc/containerd/config.toml", "version = 2\n")
+	immutable("/etc/containerd/config.toml")
+	was := h.tree(t)
+	_, err := h.Configure("containerd", request("alice"), false)
+	wantError(t, err, "is immutable or append-only")
+	if h.tree(t) != was {
+		t.Errorf("got\n%swant\n%s", h.tree(t), was)
+	}
+	h.stateIsGone(t)
+
+	_, err = h.Configure("podman", request("bob"), false)
+	must(t, err)
+	now := h.tree(t)
+	file := "/etc/containers/containers.conf.d/50-userns-runtime.conf"
+	immutable(file)
+	_, err = h.Configure("podman", request("alice"), false)
+	wantError(t, err, "is immutable or append-only")
+	if h.tree(t) != now {
+		t.Errorf("got\n%swant\n%s", h.tree(t), now)
+	}
+	_, err = h.Undo("podman", "", free, false)
+	wantError(t, err, "operation not permitted")
+	must(t, exec.Command("chattr", "-i", h.path(file)).Run())
+	out, err := h.Configure("podman", request("bob"), false)
+	must(t, err)
+	if len(out.Steps) != 0 || h.tree(t) != now {
+		t.Errorf("as before: %+v", out)
+	}
+	_, err = h.Undo("podman", "", free, false)
+	must(t, err)
+	if h.tree(t) != was {
+		t.Errorf("got\n%swant\n%s", h.tree(t), was)
+	}
+}

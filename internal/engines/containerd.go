@@ -290,6 +290,13 @@ func (c criEdit) text() ([]byte, error) {
 		if !ok {
 			return nil, c.byHand(settings)
 		}
+		if v, _ := c.now("runtimes"); v == nil {
+			// Where a file names a runtime, containerd forgets the one that it has by itself, which
+			// a RuntimeClass may name.
+			stock := c.path("runtimes", "runc")
+			lines = append(lines, tomlTable(stock...), "runtime_type = "+tomlString(runcShim), "")
+			want = c.with(want, map[string]any{"runtime_type": runcShim}, "runtimes", "runc")
+		}
 		text = t.appendLines(append(lines, more...))
 		want = c.with(want, settings, "runtimes", RuntimeName)
 	case !c.same(have):

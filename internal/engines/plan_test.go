@@ -124,7 +124,11 @@ const cri2 = `plugins."io.containerd.grpc.v1.cri".containerd`
 func TestContainerd(t *testing.T) {
 	ours := "# Written by usernsctl configure containerd, and taken back by it with --undo.\n"
 	runtime := func(base string, more ...string) string {
-		return "[" + base + ".runtimes.userns]\n" + more[0] + "runtime_type = \"io.containerd.runc.v2\"\n\n[" + base + ".runtimes.userns.options]\nBinaryName = \"/usr/bin/userns-runtime\"\n" + more[1]
+		stock := "[" + base + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\n"
+		if len(more) > 2 {
+			stock = ""
+		}
+		return stock + "[" + base + ".runtimes.userns]\n" + more[0] + "runtime_type = \"io.containerd.runc.v2\"\n\n[" + base + ".runtimes.userns.options]\nBinaryName = \"/usr/bin/userns-runtime\"\n" + more[1]
 	}
 	header := "[" + cri2 + "]\ndefault_runtime_name = \"userns\"\n\n"
 	for _, row := range []struct{ name, text, want string }{
@@ -149,7 +153,7 @@ func TestContainerd(t *testing.T) {
 			"tables below it alone: what runc has is taken over",
 			"version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\npod_annotations = [\"a\", \"b\"]\n[" + cri2 + ".runtimes.runc.options]\nSystemdCgroup = true\nBinaryName = \"/usr/sbin/runc\"\nIoUid = 7\n",
 			"version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\npod_annotations = [\"a\", \"b\"]\n[" + cri2 + ".runtimes.runc.options]\nSystemdCgroup = true\nBinaryName = \"/usr/sbin/runc\"\nIoUid = 7\n\n" +
-				ours + header + runtime(cri2, "pod_annotations = [\"a\", \"b\"]\n", "IoUid = 7\nSystemdCgroup = true\n"),
+				ours + header + runtime(cri2, "pod_annotations = [\"a\", \"b\"]\n", "IoUid = 7\nSystemdCgroup = true\n", ""),
 		},
 		{
 			"version 3",

@@ -81,7 +81,11 @@ func (h Host) open() (*store, error) {
 		if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.name(filepath.Dir(d.path)), unpath(err))
 		}
-		if err := os.Mkdir(d.path, d.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(d.path, d.mode)
+		if err == nil {
+			err = os.Chmod(d.path, d.mode) // whatever the umask
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("%s: %w", h.name(d.path), unpath(err))
 		}
 	}

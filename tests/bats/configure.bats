@@ -227,6 +227,17 @@ daemon_json() {
 	has "$(<"$W/dump-diff")" '^> +default_runtime_name = "userns"'
 	has "$(<"$W/dump-diff")" "^> +BinaryName = \"$OURS-kubernetes\""
 	has "$(<"$W/dump-diff")" '^> +SystemdCgroup = true'
+	# And as its CRI takes it, which says so when it starts.
+	printf 'root = "%s/cri-root"\nstate = "/run/cri-state"\n[grpc]\naddress = "/run/cri.sock"\n' "$W" >"$W/import.toml"
+	{
+		echo "imports = [\"$W/config.toml\"]"
+		sed -n 's/^version/version/p' "$W/config.toml"
+		cat "$W/import.toml"
+	} >"$W/main.toml"
+	timeout -s KILL 10 containerd -c "$W/main.toml" >"$W/cri-log" 2>&1 3>&- || true
+	has "$(<"$W/cri-log")" "Start cri plugin with config .*DefaultRuntimeName:userns "
+	has "$(<"$W/cri-log")" "userns:{Type:io.containerd.runc.v2 .*BinaryName:$OURS-kubernetes .*SystemdCgroup:true"
+	rm -rf /run/cri-state /run/cri.sock /run/cri.sock.ttrpc
 	# ctr, which has no CRI, is told the same program.
 	must ctr_run "$OURS-kubernetes" --rm -- cat /proc/self/uid_map
 	is "0 $((START + COUNT)) $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
@@ -254,6 +265,10 @@ daemon_json() {
 	containerd -c "$W/config.toml" config dump >"$W/dump"
 	has "$(<"$W/dump")" 'default_runtime_name = "userns"'
 	has "$(<"$W/dump")" "BinaryName = \"$OURS\""
+	# Its own runtime is there as before, for pods that name it.
+	containerd -c <(head -n 1 "$W/config.toml") config dump >"$W/dump-before"
+	diff "$W/dump-before" "$W/dump" >"$W/dump-diff" || true
+	is "" "$(grep '^<' "$W/dump-diff" | grep -vE 'default_runtime_name = "runc"|^< imports|^< +(CriuImagePath|CriuPath|CriuWorkPath|IoGid|IoUid|NoNewKeyring|NoPivotRoot|Root|ShimCgroup|SystemdCgroup|BinaryName) = (""|0|false)')" "what has gone"
 	says "^removed $W/conf.d/50-userns-runtime.toml" containerd --file "$W/config.toml" --undo
 	printf 'root = "/x"\n' >"$W/config.toml"
 	wont 1 "config.toml:1: has no version, and so is of version 1: .*: containerd --config $W/config.toml config migrate$" containerd --file "$W/config.toml"
@@ -319,6 +334,13 @@ daemon_json() {
 	chown 12345 "$W/userns-runtime"
 	wont 1 "$W/userns-runtime: is owned by UID 12345.*: chown root: $W/userns-runtime" crio
 	chown 0 "$W/userns-runtime"
+	says . crio
+	# Undo needs neither the program nor the book.
+	mv "$W/userns-runtime" "$W/away"
+	printf 'bad\n' >"$BOOK"
+	says "^removed /etc/crio$" crio --undo
+	mv "$W/away" "$W/userns-runtime"
+	book "dockroot:$START:$COUNT:"
 	says . crio
 	has "$(cat /etc/crio/crio.conf.d/50-userns-runtime.conf)" "runtime_path = \"$W/userns-runtime\""
 	says . crio --undo
