@@ -22,8 +22,8 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// host is an empty host, whose root is whoever runs the test.
-func host(t *testing.T) Host {
+// emptyHost is an empty host, whose root is whoever runs the test.
+func emptyHost(t *testing.T) Host {
 	t.Helper()
 	h := Host{Root: t.TempDir(), UID: uint32(os.Geteuid())}
 	must(t, os.Chmod(h.Root, 0o755))
@@ -128,7 +128,7 @@ func TestThereAndBack(t *testing.T) {
 		for i, files := range all {
 			for _, owner := range []string{"", "alice"} {
 				t.Run(fmt.Sprintf("%s %d %s", name, i, owner), func(t *testing.T) {
-					h := host(t)
+					h := emptyHost(t)
 					for path, text := range files {
 						h.put(t, path, text)
 					}
@@ -189,7 +189,7 @@ func TestThereAndBack(t *testing.T) {
 
 func TestUndoRefused(t *testing.T) {
 	for name := range before {
-		h := host(t)
+		h := emptyHost(t)
 		_, err := h.Configure(name, request("alice"), false)
 		must(t, err)
 		now := h.tree(t)
@@ -207,7 +207,7 @@ func TestUndoRefused(t *testing.T) {
 
 // What a killed edit has left beside the file goes with undo too, where that has nothing to write.
 func TestKilledEdit(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/etc/docker/daemon.json", "{}")
 	was := h.tree(t)
 	_, err := h.Configure("docker", usual, false)
@@ -226,7 +226,7 @@ func TestKilledEdit(t *testing.T) {
 
 // What others wrote since is never lost: not by undo, not by another configure.
 func TestForeignEdit(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	file := "/etc/docker/daemon.json"
 	_, err := h.Configure("docker", usual, false)
 	must(t, err)
@@ -272,7 +272,7 @@ func TestForeignEdit(t *testing.T) {
 
 // By another hand: nothing to do, and nothing to undo.
 func TestByHand(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/etc/docker/daemon.json", `{"default-runtime":"userns","runtimes":{"userns":{"runtimeArgs":["--owner","a"],"path":"/usr/bin/userns-runtime"}}}`)
 	was := h.tree(t)
 	out, err := h.Configure("docker", request("a"), false)
@@ -287,7 +287,7 @@ func TestByHand(t *testing.T) {
 
 // A link that two engines need goes with the last of them.
 func TestSharedLink(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	was := h.tree(t)
 	link := h.path("/usr/bin/userns-runtime-alice")
 	for _, order := range [][]string{{"podman", "crio"}, {"crio", "podman"}} {
@@ -325,7 +325,7 @@ func TestSharedLink(t *testing.T) {
 
 // Configuration management has the file elsewhere: the link stays, and the mode does.
 func TestSymlinkedFile(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/srv/etckeeper/daemon.json", "{\"a\": 1}")
 	must(t, os.Chmod(h.path("/srv/etckeeper/daemon.json"), 0o600), os.MkdirAll(h.path("/etc/docker"), 0o755))
 	must(t, os.Symlink("../../srv/etckeeper/daemon.json", h.path("/etc/docker/daemon.json")))
@@ -364,7 +364,7 @@ func TestNotTrusted(t *testing.T) {
 			return errors.Join(os.Remove(h.path("/etc/docker/daemon.json")), unix.Mkfifo(h.path("/etc/docker/daemon.json"), 0o600))
 		}, "isn't a regular file"},
 	} {
-		h := host(t)
+		h := emptyHost(t)
 		h.put(t, "/etc/docker/daemon.json", "{}")
 		must(t, row.do(h))
 		was := h.tree(t)
@@ -378,7 +378,7 @@ func TestNotTrusted(t *testing.T) {
 }
 
 func TestProgram(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	self := h.path("/usr/bin/usernsctl")
 	path, err := h.Program(self)
 	if err != nil || path != "/usr/bin/userns-runtime" {
@@ -461,7 +461,7 @@ func TestKilled(t *testing.T) {
 		for i, files := range all {
 			for _, verb := range []string{"configure", "again", "undo"} {
 				for n := 1; ; n++ {
-					h := host(t)
+					h := emptyHost(t)
 					for path, text := range files {
 						h.put(t, path, text)
 					}
@@ -509,7 +509,7 @@ func TestBackOut(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("chattr needs root")
 	}
-	h := host(t)
+	h := emptyHost(t)
 	immutable := func(path string) {
 		must(t, exec.Command("chattr", "+i", h.path(path)).Run())
 		t.Cleanup(func() { _ = exec.Command("chattr", "-i", h.path(path)).Run() })

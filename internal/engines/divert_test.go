@@ -16,7 +16,7 @@ func dpkgHost(t *testing.T) Host {
 	if _, err := os.Stat(dpkgDivert); err != nil {
 		t.Skip(dpkgDivert + " isn't here")
 	}
-	h := host(t)
+	h := emptyHost(t)
 	for _, path := range []string{"/var/lib/dpkg/status", "/var/lib/dpkg/diversions", "/var/lib/dpkg/triggers/File"} {
 		h.put(t, path, "")
 	}

@@ -37,7 +37,7 @@ func TestDockerRefused(t *testing.T) {
 		{"not an object", "[]", "/etc/docker/daemon.json:1:1: expected an object"},
 		{"escapes", "{\"default-runtime\": \"\\u001b[2J\"}", `default-runtime is "\x1b[2J", which somebody chose`},
 	} {
-		h := host(t)
+		h := emptyHost(t)
 		h.put(t, "/etc/docker/daemon.json", row.text)
 		was := h.tree(t)
 		_, err := h.Configure("docker", usual, false)
@@ -49,7 +49,7 @@ func TestDockerRefused(t *testing.T) {
 			t.Errorf("%s: refused, and something has changed", row.name)
 		}
 	}
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/etc/docker/daemon.json", `{"userns-remap": "default"}`)
 	if _, _, warnings, err := planned(t, h, "docker", usual); err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], "/etc/docker/daemon.json:1: userns-remap is set") {
 		t.Errorf("got %v, %v", warnings, err)
@@ -105,7 +105,7 @@ func TestDockerFlags(t *testing.T) {
 		}, "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			h := host(t)
+			h := emptyHost(t)
 			row.do(h)
 			r := usual
 			r.File = row.file
@@ -168,7 +168,7 @@ func TestContainerd(t *testing.T) {
 		{"the runtime is there, and no default", "version = 2\n" + runtime(cri2, "", ""), "version = 2\n" + runtime(cri2, "", "") + "\n" + ours + strings.TrimSuffix(header, "\n")},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			h := host(t)
+			h := emptyHost(t)
 			if row.text != "" {
 				h.put(t, "/etc/containerd/config.toml", row.text)
 			}
@@ -196,7 +196,7 @@ func TestContainerdRefused(t *testing.T) {
 		{"imports aren't a list", "version = 2\nimports = 'x'\n", "/etc/containerd/config.toml:2: imports: expected a list of paths"},
 		{"an import is broken", "version = 2\nimports = ['x.toml']\n", "/etc/containerd/x.toml:1:"},
 	} {
-		h := host(t)
+		h := emptyHost(t)
 		h.put(t, "/etc/containerd/config.toml", row.text)
 		h.put(t, "/etc/containerd/x.toml", "=")
 		was := h.tree(t)
@@ -225,7 +225,7 @@ func TestContainerdImports(t *testing.T) {
 		{"one that is imported by an import", map[string]string{"config.toml": "version = 2\nimports = ['a.toml']\n" + section, "a.toml": "version = 2\nimports = ['b.toml', 'config.toml']\n", "b.toml": section}, "b.toml"},
 		{"a file by its name", map[string]string{"config.toml": "version = 2\nimports = ['a.toml']\n", "a.toml": ""}, "config.toml"},
 	} {
-		h := host(t)
+		h := emptyHost(t)
 		for name, text := range row.files {
 			h.put(t, "/etc/containerd/"+name, text)
 		}
@@ -247,14 +247,14 @@ func TestContainerdImports(t *testing.T) {
 		}
 	}
 	// A file that comes to decide later: the one that was changed is to be taken back first.
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/etc/containerd/config.toml", "version = 2\nimports = ['conf.d/*.toml']\n"+section)
 	_, err := h.Configure("containerd", usual, false)
 	must(t, err)
 	h.put(t, "/etc/containerd/conf.d/90.toml", section)
 	_, err = h.Configure("containerd", usual, false)
 	wantError(t, err, "/etc/containerd/config.toml: was changed by this program, and /etc/containerd/conf.d/90.toml is what decides now", "usernsctl configure containerd --undo")
-	h = host(t)
+	h = emptyHost(t)
 	h.put(t, "/etc/containerd/config.toml", "version = 2\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n")
 	h.proc(t, 9, "containerd", "-c", "/x.toml")
 	_, _, warnings, err := planned(t, h, "containerd", usual)
@@ -284,7 +284,7 @@ func TestDropIns(t *testing.T) {
 		{"crio", "/etc/crio/crio.conf", "[crio.runtime]\ndefault_runtime = 'kata'\n", "/etc/crio/crio.conf:2: default_runtime is \"kata\", which somebody chose: take the line out first, and start what needs it by: a RuntimeClass whose handler is kata"},
 		{"crio", crio + "99.conf", "[crio.runtime]\ndefault_runtime = 'crun'\n", crio + "99.conf:2: default_runtime is \"crun\", and is read after 50-userns-runtime.conf"},
 	} {
-		h := host(t)
+		h := emptyHost(t)
 		h.put(t, row.file, row.text)
 		was := h.tree(t)
 		_, err := h.Configure(row.engine, usual, false)
@@ -300,7 +300,7 @@ func TestDropIns(t *testing.T) {
 }
 
 func TestDropInText(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/etc/containers/containers.conf", "[engine]\nruntime_supports_json = ['mine']\n")
 	h.put(t, "/etc/containers/containers.conf.d/60.conf", "[engine]\nruntime_supports_json = ['theirs']\n")
 	file, text, warnings, err := planned(t, h, "podman", request("alice"))
@@ -353,7 +353,7 @@ func TestConcerns(t *testing.T) {
 }
 
 func TestTakesEffect(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	if got := h.TakesEffect("docker", "/etc/docker/daemon.json"); got != "" {
 		t.Errorf("none runs: %s", got)
 	}
@@ -385,7 +385,7 @@ func TestTakesEffect(t *testing.T) {
 
 // Containers of Docker that aren't running are named when their runtime goes.
 func TestStopped(t *testing.T) {
-	h := host(t)
+	h := emptyHost(t)
 	h.put(t, "/etc/docker/daemon.json", `{"data-root": "/d"}`)
 	_, err := h.Configure("docker", usual, false)
 	must(t, err)
