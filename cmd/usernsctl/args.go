@@ -26,6 +26,9 @@ const (
 	flagForce      = "force"
 	flagAll        = "all"
 	flagJSON       = "json"
+	flagRoot       = "root"
+	flagDryRun     = "dry-run"
+	flagUndo       = "undo"
 )
 
 func text(name, usage string) cli.Flag { return &cli.StringFlag{Name: name, Usage: usage} }

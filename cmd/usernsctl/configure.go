@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	flagDryRun = "dry-run"
-	flagUndo   = "undo"
 	flagDivert = "divert"
 	flagFile   = "file"
 )

@@ -19,7 +19,6 @@ import (
 // Flags of plan alone.
 const (
 	flagBundle  = "bundle"
-	flagRoot    = "root"
 	flagID      = "id"
 	flagConfig  = "config"
 	flagPidFile = "pid-file"

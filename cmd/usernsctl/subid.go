@@ -14,12 +14,6 @@ import (
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
-// Flags of import-subid and export-subid.
-const (
-	flagDryRun = "dry-run"
-	flagUndo   = "undo"
-)
-
 func (p *program) exportSubIDVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "export-subid",
