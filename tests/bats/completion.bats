@@ -4,10 +4,11 @@
 # Completion of usernsctl in real shells: bash, zsh, fish.
 
 load helpers
+load ctl
 
-eval "helpers_$(declare -f setup)"
 setup() {
 	helpers_setup
+	save_etc
 	rm -f /etc/subuid /etc/subgid
 	install -m 0644 /dev/null /etc/subuid
 	install -m 0644 /dev/null /etc/subgid
@@ -19,8 +20,6 @@ setup() {
 	touch "$W/files/drop in.conf" "$W/files/other"
 	cd "$W/files" || return
 }
-
-ctl() { "$CTL" "$@"; }
 
 # A book with names that are commands to a shell, if they are ever evaluated.
 evil_book() {

@@ -6,40 +6,57 @@
 eval "helpers_$(declare -f setup)"
 eval "helpers_$(declare -f teardown)"
 
-# A test begins without a book, and has the accounts of the machine.
-setup() {
-	helpers_setup
-	rm -f "$BOOK" "$BOOK-"
-	mkdir "$W/etc"
+# What a test may change in /etc, beside the book.
+ETC_FILES=(passwd group subuid subgid)
+
+save_etc() {
 	local file
-	for file in passwd group subuid subgid; do
+	mkdir "$W/etc"
+	for file in "${ETC_FILES[@]}"; do
 		[[ ! -e /etc/$file ]] || cp -a "/etc/$file" "$W/etc/"
 	done
 }
 
-teardown() {
+restore_etc() {
 	local file
 	mount -o remount,rw /etc
-	for file in passwd group subuid subgid; do
-		rm -f "/etc/$file"
+	for file in "${ETC_FILES[@]}"; do
+		rm -rf /etc/"${file:?}" /etc/"${file:?}-"
 		[[ ! -e $W/etc/$file ]] || cp -a "$W/etc/$file" /etc/
 	done
+}
+
+# A test begins without a book, and has the accounts of the machine.
+setup() {
+	helpers_setup
+	rm -f "$BOOK" "$BOOK-"
+	save_etc
+}
+
+teardown() {
+	restore_etc
 	helpers_teardown
 }
 
 ctl() { "$CTL" "$@"; }
 
-# refuses STATUS PATTERN ARGS...: the utility ends so, says so in lines of its own, shows
-# nothing on standard output, and the book is as it was.
-refuses() {
-	local want=$1 pattern=$2 before
+# fails STATUS PATTERN ARGS...: the utility ends so, says so in lines of its own, and shows
+# nothing on standard output.
+fails() {
+	local want=$1 pattern=$2
 	shift 2
-	before=$(cat "$BOOK" /etc/usernamespaces.d/* 2>/dev/null || true)
 	try ctl "$@"
 	is "$want" "$status" "the status of: $*"
 	is "" "$output" "standard output"
 	has "$errput" "$pattern"
 	is "" "$(grep -v '^usernsctl: ' "$W/.err")" "lines that don't begin with the program's name"
+}
+
+# refuses STATUS PATTERN ARGS...: it fails so, and the book is as it was.
+refuses() {
+	local before
+	before=$(cat "$BOOK" /etc/usernamespaces.d/* 2>/dev/null || true)
+	fails "$@"
 	is "$before" "$(cat "$BOOK" /etc/usernamespaces.d/* 2>/dev/null || true)" "the book, as before"
 	is "" "$(find /etc -maxdepth 1 -name 'usernamespaces.*' ! -name usernamespaces.d)" "files left beside the book"
 }

@@ -5,54 +5,27 @@
 
 load helpers
 
-eval "helpers_$(declare -f setup)"
-eval "helpers_$(declare -f teardown)"
+load ctl
 
 # The accounts are the test's own, and the machine's again afterwards.
 setup() {
 	helpers_setup
 	unset COLUMNS NO_COLOR LC_ALL LC_CTYPE LANG
-	mkdir "$W/etc" "$W/out"
-	local file
-	for file in passwd group subuid subgid; do
-		[[ ! -e /etc/$file ]] || cp -a "/etc/$file" "$W/etc/"
-	done
+	save_etc
+	mkdir "$W/out"
 	printf 'root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n' >/etc/passwd
 	printf 'root:x:0:\nalice:x:1000:\n' >/etc/group
 	echo 'alice:100000:65536' >/etc/subuid
 	cp /etc/subuid /etc/subgid
 }
 
-teardown() {
-	local file
-	mount -o remount,rw /etc
-	for file in passwd group subuid subgid; do
-		rm -f "/etc/$file"
-		[[ ! -e $W/etc/$file ]] || cp -a "$W/etc/$file" /etc/
-	done
-	helpers_teardown
-}
-
-ctl() { "$CTL" "$@"; }
-
-# field FILTER: of what was shown as JSON.
-field() { jq -r "$1" <<<"$output"; }
-
-# refuses STATUS PATTERN ARGS...: it ends so, shows nothing on standard output, and leaves what is in
-# $W/out alone.
+# refuses STATUS PATTERN ARGS...: it fails so, and leaves what is in $W/out alone.
 refuses() {
-	local want=$1 pattern=$2 before
-	shift 2
+	local before
 	before=$(find "$W/out" -printf '%p %y %m %s %T@ %l\n' | sort)
-	try ctl "$@"
-	is "$want" "$status" "the status of: $*"
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
-	is "" "$(grep -v '^usernsctl: ' "$W/.err")" "lines that don't begin with the program's name"
+	fails "$@"
 	is "$before" "$(find "$W/out" -printf '%p %y %m %s %T@ %l\n' | sort)" "the directory, as before"
 }
-
-hint() { is "usernsctl: try: $1" "$(tail -n 1 <<<"$errput")" "the hint"; }
 
 # longest: how many columns the longest line has.
 longest() { LC_ALL=C.UTF-8 wc -L <<<"$output"; }

@@ -5,20 +5,15 @@
 
 load helpers
 
-eval "helpers_$(declare -f setup)"
-eval "helpers_$(declare -f teardown)"
+load ctl
 
-FILES=(passwd group shadow gshadow subuid subgid nsswitch.conf)
+ETC_FILES+=(shadow gshadow nsswitch.conf)
 
 # A test begins without a book and without entries, and with the users ann and ben.
 setup() {
 	helpers_setup
 	rm -f "$BOOK" "$BOOK-"
-	mkdir "$W/etc"
-	local file
-	for file in "${FILES[@]}"; do
-		[[ ! -e /etc/$file ]] || cp -a "/etc/$file" "$W/etc/"
-	done
+	save_etc
 	# Where a user reaches the program, and has a directory of their own.
 	U=/run/hooks/users
 	mkdir -p "$U/bin"
@@ -35,17 +30,10 @@ setup() {
 }
 
 teardown() {
-	local file
-	mount -o remount,rw /etc
-	for file in "${FILES[@]}"; do
-		rm -rf /etc/"${file:?}" /etc/"${file:?}-"
-		[[ ! -e $W/etc/$file ]] || cp -a "$W/etc/$file" /etc/
-	done
+	restore_etc
 	rm -rf "$U" /etc/*.lock
 	helpers_teardown
 }
-
-ctl() { "$CTL" "$@"; }
 
 # as USER COMMAND...
 as() {
@@ -63,17 +51,11 @@ sub() {
 	printf '%s\n' "$@" >/etc/subgid
 }
 
-# refuses STATUS PATTERN ARGS...: the utility ends so, says so, shows nothing on standard output,
-# and the book and the files are as they were.
+# refuses STATUS PATTERN ARGS...: it fails so, and the book and the files are as they were.
 refuses() {
-	local want=$1 pattern=$2 before
-	shift 2
+	local before
 	before=$(both 2>/dev/null; cat "$BOOK" 2>/dev/null || true)
-	try ctl "$@"
-	is "$want" "$status" "the status of: $*"
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
-	is "" "$(grep -v '^usernsctl: ' "$W/.err")" "lines that don't begin with the program's name"
+	fails "$@"
 	is "$before" "$(both 2>/dev/null; cat "$BOOK" 2>/dev/null || true)" "the book and the files, as before"
 	alone
 }
@@ -86,8 +68,6 @@ alone() {
 
 # entries FILE: without comments.
 entries() { grep -v '^#' "$1" || true; }
-
-lines() { grep -v '^#' "$BOOK" || true; }
 
 # of USER [-g]: what shadow says that they have, as START:COUNT.
 of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }

@@ -4,7 +4,6 @@
 # root's tool for the book.
 
 load helpers
-
 load ctl
 
 @test "usernsctl: no verb, unknown verbs, help, version" {
