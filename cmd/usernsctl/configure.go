@@ -135,11 +135,7 @@ func (p *program) setUp(do *configuring) error {
 	}
 	r := engines.Request{File: do.file, Program: program, Owner: do.owner}
 	if do.engine != "" {
-		owner := do.owner
-		if owner == "" {
-			owner, _ = cfg.OwnerByRoot(engines.StateRoot(do.engine))
-		}
-		if err := hasLine(owner, cfg); err != nil {
+		if err := do.owned(cfg); err != nil {
 			return err
 		}
 		if _, err := do.host.Configure(do.engine, r, true); err != nil {
@@ -147,7 +143,7 @@ func (p *program) setUp(do *configuring) error {
 		}
 	}
 	if do.divert {
-		if err := hasLine("", cfg); err != nil {
+		if err := divertOwned(cfg); err != nil {
 			return err
 		}
 		if _, err := do.host.Divert(program, true); err != nil {
@@ -196,16 +192,44 @@ func (p *program) startedBare(host engines.Host) error {
 	return nil
 }
 
-// hasLine refuses an owner without a line in the book, by whom no container would start. "" is the
-// default-owner of the configuration.
-func hasLine(owner string, cfg config.Config) error {
-	by := "--" + flagOwner
-	if owner == "" {
-		owner, by = cfg.DefaultOwner, "default-owner of "+config.Path
+const defaultOwner = "default-owner of " + config.Path
+
+// owned refuses an engine whose containers nobody with a line would own: --owner, who a [[rule]] gives
+// them to, or the default-owner, as the runtime decides it.
+func (do *configuring) owned(cfg config.Config) error {
+	root := engines.StateRoot(do.engine)
+	byRule, ruled := cfg.OwnerByRoot(root)
+	switch {
+	case do.owner != "":
+		return hasLine(do.owner, "--"+flagOwner)
+	case ruled:
+		return hasLine(byRule, "[[rule]] of "+config.Path+" for "+root)
+	case cfg.DefaultOwner != "":
+		return hasLine(cfg.DefaultOwner, defaultOwner)
 	}
-	if owner == "" {
-		return failed(command("configure", "ENGINE", "--"+flagOwner, "NAME"), "configure: %s has no default-owner, so nobody owns the containers: expected --%s", config.Path, flagOwner)
+	return failed(command("configure", do.engine, "--"+flagOwner, "NAME"), "configure: %s has no default-owner, and no [[rule]] for %s, so nobody would own the containers: name who does",
+		config.Path, root)
+}
+
+// divertOwned is owned, of those who call runc by its name.
+func divertOwned(cfg config.Config) error {
+	if cfg.DefaultOwner != "" {
+		return hasLine(cfg.DefaultOwner, defaultOwner)
 	}
+	for _, r := range cfg.Rules {
+		if err := hasLine(r.Owner, "[[rule]] of "+config.Path+" for "+r.Root); err != nil {
+			return err
+		}
+	}
+	if len(cfg.Rules) == 0 {
+		return failed("", "configure: %s has no default-owner, and no [[rule]], so nobody would own what is started by the name runc: set default-owner", config.Path)
+	}
+	return nil
+}
+
+// hasLine refuses an owner without a line in the book, by whom no container would start. by is what
+// names them.
+func hasLine(owner, by string) error {
 	book, err := registry.Load(registry.Path, registry.DropInDir)
 	if errors.Is(err, registry.ErrNoBook) {
 		return failed(command("init"), "configure: %w", err)
@@ -241,7 +265,7 @@ func hasLine(owner string, cfg config.Config) error {
 	if word, ok := registry.Nearest(owner, owners); ok {
 		near = fmt.Sprintf(": did you mean %s?", word)
 	}
-	return failed(hint, "configure: %s %s: %w, so that no container would start%s", by, rootfile.ShellQuote(owner), registry.ErrNoGrant, near)
+	return failed(hint, "configure: owner %s (%s): %w, so that no container would start%s", rootfile.ShellQuote(owner), by, registry.ErrNoGrant, near)
 }
 
 func (p *program) unconfigure(do *configuring) error {

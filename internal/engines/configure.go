@@ -103,13 +103,6 @@ func (h Host) configure(s *store, e engine, r Request, dry bool) (Result, error)
 	if !bytes.Equal(p.Old, p.New) || p.Old == nil {
 		out.Steps = append(out.Steps, fileStep(p.File, p.Old, p.New))
 	}
-	if st != nil {
-		for _, l := range st.Links {
-			if l.Made && l.Path != p.Link {
-				out.Steps = append(out.Steps, Step{Action: "unlink", File: l.Path})
-			}
-		}
-	}
 	if dry || len(out.Steps) == 0 {
 		return out, nil
 	}
@@ -163,16 +156,13 @@ func (s *store) apply(st, next *state, p *Plan) error {
 	if err := s.carryOut(next, p); err != nil {
 		return errors.Join(err, s.backOut(st, next, p))
 	}
-	next.Phase, next.Previous = done, nil
-	return s.finish(next, p.Link)
+	return s.finish(next)
 }
 
-// finish ends a change that was carried out: what it needs no more is removed.
-func (s *store) finish(st *state, link string) error {
-	if _, err := s.removeLinks(st, link); err != nil {
-		return err
-	}
-	st.Links = slices.DeleteFunc(st.Links, func(l stateLink) bool { return l.Path != link })
+// finish ends a change that was carried out. Links of the requests before stay until undo:
+// containerd keeps with each container which one it was started by.
+func (s *store) finish(st *state) error {
+	st.Phase, st.Previous = done, nil
 	if err := s.save(st); err != nil {
 		return err
 	}
@@ -189,11 +179,8 @@ func (s *store) backOut(st, next *state, p *Plan) error {
 		_, err := s.cleanUp(next)
 		return err
 	}
-	keep := ""
-	if len(st.Links) > 0 {
-		keep = st.Links[0].Path
-	}
-	if _, err := s.removeLinks(next, keep); err != nil {
+	next.Links = slices.DeleteFunc(next.Links, func(l stateLink) bool { return slices.Contains(st.Links, l) })
+	if _, err := s.removeLinks(next); err != nil {
 		return err
 	}
 	return s.save(st)
@@ -246,8 +233,7 @@ func (s *store) resume(e engine, st *state, r Request, dry bool) (*state, *Plan,
 		p.Old = current
 		if st.Phase != done && bytes.Equal(current, p.New) && !dry {
 			// Killed behind the write: what is left of it is little.
-			st.Phase = done
-			if err := s.finish(st, p.Link); err != nil {
+			if err := s.finish(st); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -412,7 +398,7 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 
 // cleanUp removes what was made beside the file, and the state.
 func (s *store) cleanUp(st *state) (steps []Step, err error) {
-	links, err := s.removeLinks(st, "")
+	links, err := s.removeLinks(st)
 	if err != nil {
 		return nil, err
 	}

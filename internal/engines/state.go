@@ -47,7 +47,7 @@ type state struct {
 	Backup bool `json:"backup"`
 	// Dirs is the directories that were made, outermost first.
 	Dirs []string `json:"dirs,omitempty"`
-	// Links is those beside the program that the file names, or named before this change.
+	// Links is those beside the program that the file names, or has named.
 	Links []stateLink `json:"links,omitempty"`
 
 	dir string // where it is kept

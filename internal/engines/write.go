@@ -236,15 +236,15 @@ func (s *store) makeLink(link string) error {
 	return nil
 }
 
-// removeLinks takes away the links that we made, but for the one to be kept, and those that
-// another engine's file names: that one is to remove them.
-func (s *store) removeLinks(st *state, keep string) (removed []string, err error) {
+// removeLinks takes away the links that we made, but for those that another engine's file
+// names: that one is to remove them.
+func (s *store) removeLinks(st *state) (removed []string, err error) {
 	others, err := s.states()
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range st.Links {
-		if l.Path == keep || !l.Made {
+		if !l.Made {
 			continue
 		}
 		handed, err := s.handOver(l.Path, st, others)

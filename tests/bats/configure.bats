@@ -126,7 +126,7 @@ daemon_json() {
 @test "configure docker --owner: of somebody who has a line, and another time of another" {
 	book "dockroot:$START:$COUNT:" "alice:$((START + COUNT)):$COUNT:"
 	cp -p "$D/daemon.json" "$W/was"
-	wont 1 "^usernsctl: configure: --owner alicia: no line of the book grants anything, so that no container would start: did you mean alice\\?" docker --owner alicia --file "$D/daemon.json"
+	wont 1 "^usernsctl: configure: owner alicia \\(--owner\\): no line of the book grants anything, so that no container would start: did you mean alice\\?" docker --owner alicia --file "$D/daemon.json"
 	has "$errput" "^usernsctl: try: usernsctl add alicia$"
 	says . docker --owner alice --file "$D/daemon.json"
 	kill -HUP "$(kept docker)"
@@ -307,10 +307,15 @@ daemon_json() {
 	printf 'bad\n' >"$BOOK"
 	wont 1 "$BOOK:1: " crio
 	book "bob:$START:$COUNT:"
-	wont 1 "default-owner of /etc/userns-runtime/config.toml dockroot: no line of the book grants anything" crio
-	printf '[[rule]]\nroot = "/run/userns-crio"\nowner = "bob"\n' >>"$CONF"
+	wont 1 "owner dockroot \\(default-owner of /etc/userns-runtime/config.toml\\): no line of the book grants anything" crio
+	printf '[[rule]]\nroot = "/run/userns-crio"\nowner = "bobx"\n' >>"$CONF"
+	wont 1 "owner bobx \(\[\[rule\]\] of $CONF for /run/userns-crio\): no line .*: did you mean bob\?" crio
+	sed -i 's/bobx/bob/' "$CONF"
 	says . crio
 	says . crio --undo
+	config 'default-owner = ""'
+	wont 1 "$CONF has no default-owner, and no \[\[rule\]\] for /run/userns-crio, so nobody would own the containers" crio
+	wont 1 "$CONF has no default-owner, and no \[\[rule\]\], so nobody would own what is started by the name runc" --divert
 	book "dockroot:$START:$COUNT:"
 	printf 'x = 1\n' >"$CONF"
 	wont 1 "$CONF:1: " crio

@@ -179,7 +179,7 @@ made $P, a link to $OURS" "$output"
 	book "bob:$START:$COUNT:"
 	try "$CTL" configure --divert
 	is 1 "$status"
-	has "$errput" "default-owner of .* dockroot: no line of the book grants anything"
+	has "$errput" "owner dockroot \\(default-owner of .*\\): no line of the book grants anything"
 	book "dockroot:$START:$COUNT:"
 	as_before
 	# Another runc comes first in the PATH of engines.
