@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # usernsctl configure --divert: userns-runtime in the place of the packages' runc, so that
-# who calls runc by its name calls it. /usr, and what dpkg knows, are overlays here; the
+# who calls runc by its name calls it. /usr and /var/lib, with what dpkg knows, are overlays here; the
 # programs are installed as `make install` does.
 
 load helpers
@@ -18,15 +18,13 @@ setup_file() {
 	W=$BATS_FILE_TMPDIR
 	needs dpkg-divert dpkg-deb /usr/sbin/dockerd /usr/bin/docker containerd ctr iptables ip || return 0
 	[[ -f $P && ! -L $P ]] || unfit "no package has $P" || return 0
-	for dir in usr var/lib/dpkg; do
+	for dir in usr var/lib; do
 		mkdir -p "$W/upper/$dir" "$W/work/$dir"
 		mount -t overlay -o "lowerdir=/$dir,upperdir=$W/upper/$dir,workdir=$W/work/$dir" overlay "/$dir"
 	done
 	mkdir -p /usr/libexec/userns-runtime
 	cp "$OURS" "$CTL" /usr/bin/
 	cp "$RUNC" /usr/libexec/userns-runtime/runc
-	mkdir -p "$W/state" /var/lib/userns-runtime
-	mount --bind "$W/state" /var/lib/userns-runtime
 	installed
 	snapshot >"$W/.first"
 	containerd_file
