@@ -82,7 +82,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil && err.Error() != "" {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(&said, "%s: %s\n", programName, visible(line))
+			// A difference between files may have tabs, which do no harm.
+			parts := strings.Split(line, "\t")
+			for i, part := range parts {
+				parts[i] = visible(part)
+			}
+			fmt.Fprintf(&said, "%s: %s\n", programName, strings.Join(parts, "\t"))
 		}
 	}
 	if hint != "" {

@@ -568,3 +568,24 @@ mended() {
 	divert_runc
 	silent
 }
+@test "doctor: what configure is named for, configure mends" {
+	rm -f /etc/docker/daemon.json /etc/containerd/config.toml /usr/sbin/runc
+	: >/etc/containers/containers.conf
+	cp /usr/libexec/runc.distribution /usr/sbin/runc
+	local engine
+	for engine in docker containerd podman; do
+		finds warning "$engine" 'and not with userns-runtime'
+		is "usernsctl configure $engine" "$mend" mend
+		bash -euc "$mend"
+	done
+	only warning /usr/sbin/runc 'stands beside the gate'
+	is "usernsctl configure --divert" "$mend" mend
+	bash -euc "$mend"
+	silent
+	# And back again: each is found anew.
+	/usr/bin/usernsctl configure --divert --undo
+	for engine in podman containerd docker; do
+		/usr/bin/usernsctl configure "$engine" --undo
+		finds warning "$engine" 'and not with userns-runtime'
+	done
+}
