@@ -33,12 +33,12 @@ load helpers
 	refused 'write a first line: ' run -b "$B" "$CT"
 	eval "${errput##*write a first line: }"
 	must ours run -b "$B" "$CT"
-	local count
-	for count in 100 "$COUNT"; do
+	local size
+	for size in 100 "$COUNT"; do
 		book "dockroot:$START:1000:size=1000"
 		update_config '.linux.namespaces |= map(select(.type != "user")) + [{type: "user"}]
 			| .linux.uidMappings = [{containerID: 0, hostID: $start, size: 1000}, {containerID: 1000, hostID: ($start + 100000), size: $count}]
-			| .linux.gidMappings = .linux.uidMappings' --argjson start "$START" --argjson count "$count"
+			| .linux.gidMappings = .linux.uidMappings' --argjson start "$START" --argjson count "$size"
 		refused 'grant the others too: ' run -b "$B" "$CT"
 		eval "$(sed -n 's/.*grant the others too: //p' <<<"$errput")"
 		must ours run -b "$B" "$CT"
