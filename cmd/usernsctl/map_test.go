@@ -299,7 +299,7 @@ func TestPercent(t *testing.T) {
 	for _, tc := range []struct {
 		part, whole uint64
 		want        string
-	}{{0, 0, ""}, {0, 5, "0%"}, {5, 5, "100%"}, {1, 1000000, "1%"}, {999999, 1000000, "99%"}, {1, 2, "50%"}, {6, 5, "100%"}} {
+	}{{0, 0, ""}, {0, 5, "0%"}, {5, 5, "100%"}, {1, 1000000, "<1%"}, {1, 100, "1%"}, {999999, 1000000, "99%"}, {1, 2, "50%"}, {6, 5, "100%"}} {
 		if got := percent(tc.part, tc.whole); got != tc.want {
 			t.Errorf("%d of %d: got %q, want %q", tc.part, tc.whole, got, tc.want)
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +21,8 @@ import (
 const maxLinks = 40
 
 // writeWhole writes a file, whole or not at all: beside itself first, flushed, and renamed, so that
-// whoever looks sees what was there or all of what is new. A file that is there keeps its
-// permissions; a new one has 0644 less the umask.
+// whoever looks sees what was there or all of what is new. The caller's own file keeps its
+// permissions; a new one, and one that was another's, has 0644 less the umask.
 //
 // What isn't a regular file is refused. A symbolic link at the end of the path is followed if it is the
 // caller's own; another's is refused, since root may well write into a directory of a user, who could
@@ -71,13 +72,19 @@ func targetOf(path string) (target string, mode fs.FileMode, err error) {
 	for range maxLinks {
 		info, err := os.Lstat(target)
 		if errors.Is(err, fs.ErrNotExist) {
-			return target, 0o644 &^ umask(), nil
+			target, err = inRealDir(target)
+			return target, 0o644 &^ umask(), err
 		}
 		if err != nil {
 			return "", 0, err
 		}
 		if info.Mode().IsRegular() {
-			return target, info.Mode().Perm(), nil
+			mode = 0o644 &^ umask()
+			if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Geteuid() {
+				mode = info.Mode().Perm()
+			}
+			target, err = inRealDir(target)
+			return target, mode, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
 			return "", 0, fmt.Errorf("%s: is not a regular file: expected one, a new name, or - for standard output", target)
@@ -100,6 +107,17 @@ func targetOf(path string) (target string, mode fs.FileMode, err error) {
 		target = to
 	}
 	return "", 0, &fs.PathError{Op: "open", Path: path, Err: unix.ELOOP}
+}
+
+// inRealDir is a path without symbolic links, and so without ".." behind one, in its directory: what is
+// beside it is then where it is itself.
+func inRealDir(path string) (string, error) {
+	dir, name := path[:strings.LastIndexByte(path, '/')+1], path[strings.LastIndexByte(path, '/')+1:]
+	if dir == "" {
+		dir = "."
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	return filepath.Join(dir, name), err
 }
 
 // umask is the caller's (proc(5), /proc/PID/status). Where it can't be read, nobody but the caller may

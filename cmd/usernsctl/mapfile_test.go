@@ -92,6 +92,39 @@ func TestWriteWhole(t *testing.T) {
 	wantFile(t, path[:len(path)-len("map.svg")]+"plain", "here")
 }
 
+// In a directory where others may write, the mode of their file would let them change ours; and a link's
+// ".." is the directory's that it leads to, not what the name looks like.
+func TestWriteWholeOfOthers(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give files away")
+	}
+	was := unix.Umask(0o022)
+	defer unix.Umask(was)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, err := range []error{
+		os.WriteFile(at("theirs"), nil, 0o600), os.Chmod(at("theirs"), 0o666), os.Chown(at("theirs"), 1234, 1234),
+		os.MkdirAll(at("a/b"), 0o755), os.Symlink("a/b", at("d")), os.Symlink("d/../out", at("link")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writeWhole(at("theirs"), "x"); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(at("theirs")); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("got %v, %v", info, err)
+	}
+	if err := writeWhole(at("link"), "x"); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, at("a/out"), "x")
+	if got := listed(t, at("a")); !strings.Contains(got, "out -rw-r--r--") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestWriteWholeLinks(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

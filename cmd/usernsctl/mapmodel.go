@@ -293,8 +293,10 @@ func percent(part, whole uint64) string {
 		return "0%"
 	case part >= whole:
 		return "100%"
+	case part*100 < whole:
+		return "<1%"
 	}
-	return strconv.FormatUint(min(max(part*100/whole, 1), 99), 10) + "%"
+	return strconv.FormatUint(min(part*100/whole, 99), 10) + "%"
 }
 
 func (t terminal) script() script {
