@@ -59,10 +59,7 @@ is_svg() {
 @test "map: a container is held, and so is what a process has that no lease answers for" {
 	book "dockroot:$START:$((4 * COUNT)):" "shop:1900000000:65536:"
 	up ours
-	unshare --user sleep 1000 </dev/null >/dev/null 2>&1 3>&- &
-	local foreign=$!
-	eventually eval "[[ \$(readlink /proc/$foreign/ns/user) != \$(readlink /proc/self/ns/user) ]]"
-	echo "0 1900000000 1000" >"/proc/$foreign/uid_map"
+	map_foreign 1900000000 1000
 	echo "0 1900000000 1000" >"/proc/$foreign/gid_map"
 	local first
 	first=$(awk '{print $2}' "/proc/$init/uid_map")
@@ -78,8 +75,7 @@ is_svg() {
 	has "$output" "^$((COUNT + 1000)) of these are held, [0-9]+ are free: 1 container, and "
 	must ctl map --svg -
 	has "$output" "<title>dockroot: \\[$START-$((START + 4 * COUNT))\\), $((4 * COUNT)) IDs, $COUNT held by 1 \\(/etc/usernamespaces:1\\)</title>"
-	kill -KILL "$foreign"
-	reap "$foreign"
+	end_foreign
 	down ours
 	must ctl map --json
 	is 0 "$(field '.[] | select(.kind == "line" and .owner == "dockroot") | .held')"
