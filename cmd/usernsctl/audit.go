@@ -4,9 +4,12 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
@@ -105,7 +108,7 @@ func (p *program) left(host *census.Census, book *registry.Book, dir string, asJ
 			}
 		},
 		Mount: func(path string) {
-			p.warn("audit: %s: another filesystem is mounted there, which wasn't looked into: %s", path, command("audit", "--"+flagPaths, path))
+			p.warn("audit: %s: something is mounted there, which wasn't looked into: %s", path, command("audit", "--"+flagPaths, path))
 		},
 		Failed: func(path string, err error) {
 			if failures++; failures <= most {
@@ -126,8 +129,20 @@ func (p *program) left(host *census.Census, book *registry.Book, dir string, asJ
 	if err != nil {
 		return nil, failed("", "audit: %w", err)
 	}
+	// Whose containers root's engines start is root's business, account or not.
+	cfg, err := config.Load(config.Path)
+	if err != nil {
+		return nil, failed("", "audit: %w", err)
+	}
+	engines := map[string]bool{cfg.DefaultOwner: true}
+	for _, r := range cfg.Rules {
+		engines[r.Owner] = true
+	}
 	inUse := host.InUse()
 	for _, of := range order {
+		for i := range of.named {
+			of.named[i].Account = of.named[i].Account && !engines[of.line.Owner]
+		}
 		found = append(found, of.findings(dir, inUse, asJSON)...)
 	}
 	return found, nil
@@ -141,6 +156,7 @@ func (of *leftovers) findings(dir string, inUse idmap.Set, asJSON bool) (found [
 			more += n
 		}
 	}
+	slices.SortFunc(of.named, func(a, b census.Left) int { return strings.Compare(a.Path, b.Path) })
 	for _, f := range of.named {
 		if !inUse.Touches(idmap.Range{Start: f.ID, Count: 1}) {
 			found = append(found, leftOver(f))

@@ -76,6 +76,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 			code, err = exitFailed, fmt.Errorf("standard output: %w", werr)
 		}
 	}
+	_, _ = io.WriteString(stderr, p.said(err, hint)) // there is nowhere left to say that it failed
+	return code
+}
+
+// said is what goes to standard error: nothing of it is raw, since it may have names that others have
+// chosen.
+func (p *program) said(err error, hint string) string {
 	var said strings.Builder
 	for _, w := range p.warnings {
 		fmt.Fprintf(&said, "%s: warning: %s\n", programName, visible(w))
@@ -93,8 +100,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if hint != "" {
 		fmt.Fprintf(&said, "%s: try: %s\n", programName, visible(hint))
 	}
-	_, _ = io.WriteString(stderr, said.String()) // there is nowhere left to say that it failed
-	return code
+	return said.String()
 }
 
 // warn says something on standard error that changes nothing.

@@ -121,14 +121,14 @@ func fit(rows [][]string, width int) {
 		total += widths[i]
 	}
 	for ; total > width; total-- {
-		widest := 0
+		widest := -1
 		for i := range widths {
-			if widths[i] > widths[widest] {
+			if widths[i] > cellsOf(rows[0][i]) && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
-		if widths[widest] <= cellsOf(rows[0][widest]) {
-			return // the headings alone are too wide
+		if widest < 0 {
+			break // the headings alone are too wide
 		}
 		widths[widest]--
 	}

@@ -24,7 +24,8 @@ type Finding struct {
 // adds that to what [registry.Check] finds:
 //
 //   - a user namespace without a lease has IDs that a line grants, and isn't its owner's (error);
-//   - two user namespaces that don't belong together have the same IDs, or two containers (error);
+//   - two user namespaces that don't belong together have the same IDs, or two containers (error; a
+//     warning where root made both namespaces);
 //   - a user's namespace has the ID of another account (error);
 //   - a container has IDs of another owner's line (error), or of none any more (warning; error
 //     where an account of the host, subuid(5) or subgid(5) has them by now);

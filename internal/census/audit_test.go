@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,6 +101,10 @@ func TestAudit(t *testing.T) {
 			record: func(lease.Status) (lease.Record, error) { return lease.Record{}, lease.ErrRecord },
 			want:   []string{"warning: container a of /r: what was written down of it can't be read: record of the container: exec is refused"},
 		},
+		"another way of handing out is no difference": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, record: recorded("no-new-privs"),
+			lines: []string{fmt.Sprintf("alice:%d:65536:no-new-privs,shared", roomy)},
+		},
 		"two have the same": {
 			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 10))), of("alice", held("/r", "b", 8, set(roomy+5, 10)))}}, lines: two,
 			want: []string{"error: container a of /r: has [1879048197-1879048202), and so has container b of /r: stop one of them"},
@@ -158,7 +163,7 @@ func TestAudit(t *testing.T) {
 		},
 		"two of root's that overlap": {
 			census: Census{Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000005, 10))}, Kin: map[uint64]Kin{9: {}, 10: {}}},
-			want:   []string{"error: " + me + " that UID 0 made: has [3000005-3000010), and so has " + me + " that UID 0 made: end one of them"},
+			want:   []string{"warning: " + me + " that UID 0 made: has [3000005-3000010), and so has " + me + " that UID 0 made: end one of them"},
 		},
 		"one range that an engine of root's gives to all": {
 			census: Census{Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000000, 10))}, Kin: map[uint64]Kin{9: {}, 10: {}}},
@@ -195,7 +200,80 @@ func TestAudit(t *testing.T) {
 			census: Census{
 				Live: []lease.LiveNS{live(9, at(3000000, 10)), live(10, at(3000001, 5)), live(11, at(3000009, 5)), live(12, at(3000014, 5))}, Kin: map[uint64]Kin{9: {}, 10: {}, 11: {}, 12: {}},
 			},
-			want: []string{"error: " + me + " that UID 0 made: has [3000001-3000006), and so has " + me + " that UID 0 made, and 1 more have some of its IDs: end one"},
+			want: []string{"warning: " + me + " that UID 0 made: has [3000001-3000006), and so has " + me + " that UID 0 made, and 1 more have some of its IDs: end one"},
+		},
+		"IDs that are themselves inside, of services of root's": {
+			census: Census{
+				Live: []lease.LiveNS{
+					{Inode: 9, PID: os.Getpid(), UIDs: idmap.Map{{Inner: 0, Outer: 0, Count: 1}, {Inner: 33, Outer: 33, Count: 1}}, GIDs: idmap.Map{{Inner: 33, Outer: 33, Count: 1}}},
+					{Inode: 10, PID: os.Getpid(), UIDs: idmap.Map{{Inner: 0, Outer: 0, Count: 1}, {Inner: 33, Outer: 33, Count: 1}}, GIDs: idmap.Map{{Inner: 110, Outer: 110, Count: 1}}},
+				}, Kin: map[uint64]Kin{9: {}, 10: {}},
+			},
+		},
+		"two of root's that have no group yet": {
+			census: Census{
+				Live: []lease.LiveNS{
+					{Inode: 9, PID: os.Getpid(), UIDs: at(3000000, 5), Has: set(0, 1)}, {Inode: 10, PID: os.Getpid(), UIDs: at(3000005, 5), Has: set(0, 1)},
+				}, Kin: map[uint64]Kin{9: {}, 10: {}},
+			},
+		},
+		"another in the range of a restored container": {
+			census: Census{
+				Leases: []lease.Status{of("alice", held("/r", "a", 0, set(roomy, 65536)))}, Live: []lease.LiveNS{live(7, at(roomy, 65536)), live(8, at(roomy+5, 5))}, Kin: map[uint64]Kin{7: {}, 8: {}},
+			}, lines: two,
+			want: []string{
+				"error: " + me + " that UID 0 made: has [1879048197-1879048202) of alice (/etc/usernamespaces:1), and no lease",
+				"error: " + me + " that UID 0 made: has [1879048197-1879048202), which container a of /r holds",
+			},
+		},
+		"one that is being started": {
+			census: Census{
+				Leases: []lease.Status{func() lease.Status {
+					l := of("alice", held("/r", "a", 0, set(roomy, 65536)))
+					l.State = lease.Starting
+					return l
+				}()}, Live: []lease.LiveNS{live(7, at(roomy, 10))}, Kin: map[uint64]Kin{7: {}},
+			}, lines: two,
+		},
+		"shared, of two owners": {
+			census: Census{
+				Leases: []lease.Status{
+					func() lease.Status { l := of("alice", held("/r", "a", 7, set(roomy, 10))); l.Shared = true; return l }(),
+					func() lease.Status { l := of("bob", held("/r", "b", 8, set(roomy+5, 5))); l.Shared = true; return l }(),
+				},
+			}, lines: []string{fmt.Sprintf("alice:%d:65536:shared", roomy)}, record: recorded(""),
+			want: []string{
+				"error: container a of /r: has [1879048197-1879048202), and so has container b of /r",
+				"error: container b of /r: has [1879048197-1879048202) of owner bob, which belongs to alice",
+				"warning: container b of /r: [1879048197-1879048202) isn't granted to bob any more",
+			},
+		},
+		"two deep inside of a container": {
+			census: Census{
+				Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))},
+				Live:   []lease.LiveNS{live(9, at(roomy+1000, 10))}, Kin: map[uint64]Kin{9: {Creator: roomy, Parents: []uint64{8, 7}}},
+			}, lines: two,
+		},
+		"more IDs than its container's lease has": {
+			census: Census{
+				Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 10)))},
+				Live:   []lease.LiveNS{live(9, at(roomy, 20))}, Kin: map[uint64]Kin{9: {Creator: roomy, Parents: []uint64{7}}},
+			}, lines: two,
+			want: []string{"error: " + me + " that UID 1879048192 made: has [1879048192-1879048212) of alice"},
+		},
+		"over what was found alive": {
+			census: Census{
+				Leases: []lease.Status{{Entry: lease.Entry{Ranges: set(3000000, 10), Rebuilt: true, UserNS: 7}, State: lease.Process, Alive: 4711}},
+				Live:   []lease.LiveNS{live(9, at(3000000, 10))}, Kin: map[uint64]Kin{9: {}},
+			},
+			want: []string{"warning: a container that was found alive"},
+		},
+		"a group that isn't the user's": {
+			census: Census{
+				World: registry.World{Host: registry.Host{Users: []registry.Account{alice}, Groups: []registry.Account{{Name: "staff", ID: 50, Where: "/etc/group:9"}}}},
+				Live:  []lease.LiveNS{{Inode: 9, PID: os.Getpid(), UIDs: at(1000, 1), GIDs: at(49, 3)}}, Kin: map[uint64]Kin{9: {Creator: 1000}},
+			},
+			want: []string{"error: " + me + " that alice made: may be group staff (/etc/group:9), since 50 is in its map"},
 		},
 		"IDs that a user keeps in a namespace without maps": {
 			census: Census{
@@ -447,6 +525,76 @@ func TestFiles(t *testing.T) {
 	}
 	if err := c.Files(b, dir, note); err != nil || len(got) != 3 || got["mixed"] {
 		t.Errorf("an account's: got %v, %v", got, err)
+	}
+}
+
+// What is mounted below isn't even asked: its server may be dead.
+func TestFilesMounts(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to mount")
+	}
+	dir := t.TempDir()
+	write(t, dir+"/real/left", "")
+	write(t, dir+"/real/mnt/x", "")
+	write(t, dir+"/real/file", "")
+	if err := os.Symlink("real", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+	}{{"tmpfs", "/real/mnt", "tmpfs", 0}, {dir + "/real/left", "/real/file", "", unix.MS_BIND}} {
+		if err := unix.Mount(m.source, dir+m.target, m.kind, m.flags, ""); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Unmount(dir+m.target, unix.MNT_DETACH) }()
+	}
+	write(t, dir+"/real/mnt/left", "")
+	for _, name := range []string{"/real/mnt/left", "/real/left"} {
+		if err := os.Chown(dir+name, roomy, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	err := new(Census).Files(book(t, fmt.Sprintf("alice:%d:65536:", roomy)), dir+"/link", Files{
+		Found:  func(l Left) { got = append(got, "found "+l.Path) },
+		Mount:  func(path string) { got = append(got, "mount "+path) },
+		Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) },
+	})
+	slices.Sort(got)
+	if want := []string{"found " + dir + "/real/left", "mount " + dir + "/real/file", "mount " + dir + "/real/mnt"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+// A tree may be deeper than there is memory and descriptors for.
+func TestFilesTooDeep(t *testing.T) {
+	dir := t.TempDir()
+	at, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range maxDepth + 10 {
+		if err := unix.Mkdirat(at, "d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(at, "d", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(at)
+		at = next
+	}
+	_ = unix.Close(at)
+	failures := 0
+	err = new(Census).Files(book(t), dir, Files{Failed: func(_ string, err error) {
+		failures++
+		if !strings.Contains(err.Error(), "more than 2048 directories lie within each other") {
+			t.Error(err)
+		}
+	}})
+	if err != nil || failures != 1 {
+		t.Errorf("%d failures, %v", failures, err)
 	}
 }
 

@@ -198,11 +198,16 @@ func (c *Census) alive() []Use {
 
 // leased gives a question: whether a lease answers for all IDs of a live namespace, and names it
 // better. The namespace, or one that it lies in, is the lease's then. A lease without a namespace is of
-// a container that is just being started, or that was restored (CRIU makes the namespace): it answers for
-// all that has its IDs.
+// a container that is just being started, and answers for all that has its IDs; or of one that was
+// restored (CRIU makes the namespace), and answers for what has those very IDs.
 func (c *Census) leased() func(lease.LiveNS, idmap.Set) bool {
 	of := make(map[uint64][]idmap.Set)
+	restored := make(map[string]bool)
 	for _, l := range slices.Concat(c.Leases, c.Ended) {
+		if l.UserNS == 0 && l.State != lease.Starting {
+			restored[l.Ranges.String()] = true
+			continue
+		}
 		of[l.UserNS] = append(of[l.UserNS], l.Ranges)
 	}
 	return func(ns lease.LiveNS, ids idmap.Set) bool {
@@ -212,7 +217,7 @@ func (c *Census) leased() func(lease.LiveNS, idmap.Set) bool {
 		with := func(inode uint64) bool {
 			return slices.ContainsFunc(of[inode], func(held idmap.Set) bool { return held.ContainsSet(ids) })
 		}
-		return with(0) || with(ns.Inode) || slices.ContainsFunc(c.Kin[ns.Inode].Parents, with)
+		return with(0) || len(restored) > 0 && restored[ids.String()] || with(ns.Inode) || slices.ContainsFunc(c.Kin[ns.Inode].Parents, with)
 	}
 }
 

@@ -5,10 +5,12 @@ package census
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
@@ -31,15 +33,19 @@ type Left struct {
 // Files is a walk through a directory for files that were left: see [Census.Files].
 type Files struct {
 	Found func(Left)
-	// Mount is called for a directory that another filesystem is mounted on: that isn't looked into.
+	// Mount is called for a place that something is mounted on: that isn't looked into, nor at.
 	Mount func(path string)
 	// Failed is called for what couldn't be looked at, or into.
 	Failed func(path string, err error)
 }
 
-// Files walks through dir, on its filesystem alone. Symbolic links aren't followed; what ends
-// meanwhile is passed over. A file of a shared line isn't left: all containers of its owner have
-// the same IDs, and nobody else gets them.
+// maxDepth is how deep a walk goes: as many directories as a path can name (PATH_MAX), one letter
+// each. It is also how many descriptors it needs.
+const maxDepth = 2048
+
+// Files walks through dir, but for what is mounted below it. Symbolic links aren't followed, but for
+// dir itself; what ends meanwhile is passed over. A file of a shared line isn't left: all containers of
+// its owner have the same IDs, and nobody else gets them.
 //
 // The error is of dir itself.
 func (c *Census) Files(b *registry.Book, dir string, f Files) error {
@@ -49,7 +55,24 @@ func (c *Census) Files(b *registry.Book, dir string, f Files) error {
 		granted = append(granted, l.Range)
 	}
 	w := walk{Files: f, lines: lines, owners: c.owners(), left: idmap.NewSet(granted...).Subtract(c.InUse())}
-	root, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return err
+	}
+	// From a list, since the filesystem of a server that is dead answers no question.
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
+	if err != nil {
+		return fmt.Errorf("read /proc/self/mountinfo: %w", err)
+	}
+	w.mounts = make(map[string]bool, len(mounts))
+	for _, m := range mounts {
+		w.mounts[m.Mountpoint] = m.Mountpoint != real
+	}
+	root, err := os.OpenFile(real, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return fmt.Errorf("%s: it isn't a directory: expected one to look through", dir)
 	}
@@ -61,8 +84,9 @@ func (c *Census) Files(b *registry.Book, dir string, f Files) error {
 		return errors.Join(&os.PathError{Op: "fstat", Path: dir, Err: err}, root.Close())
 	}
 	w.dev = st.Dev
-	w.judge(dir, &st)
-	w.through(root, dir)
+	w.path = []byte(real)
+	w.judge(&st)
+	w.through(root, 0)
 	return nil
 }
 
@@ -80,12 +104,28 @@ type walk struct {
 	lines  []registry.Line
 	owners owners
 	left   idmap.Set
+	mounts map[string]bool
 	dev    uint64
 	last   int // line that was found
+	// path is where it is. One for all, since a deep tree's would be large together.
+	path []byte
 }
 
+// at goes one name deeper for a while.
+func (w *walk) at(name string, do func()) {
+	was := len(w.path)
+	if was > 0 && w.path[was-1] != '/' {
+		w.path = append(w.path, '/')
+	}
+	w.path = append(w.path, name...)
+	do()
+	w.path = w.path[:was]
+}
+
+func (w *walk) failed(err error) { w.Failed(string(w.path), err) }
+
 // judge looks at the owner of one file.
-func (w *walk) judge(path string, st *unix.Stat_t) {
+func (w *walk) judge(st *unix.Stat_t) {
 	id := st.Uid
 	if !w.has(id) {
 		if id = st.Gid; !w.has(id) {
@@ -93,7 +133,7 @@ func (w *walk) judge(path string, st *unix.Stat_t) {
 		}
 	}
 	if i := w.lineOf(id); i >= 0 {
-		w.Found(Left{path, st.Uid, st.Gid, id, w.lines[i], w.owners[w.lines[i].Owner] != ""})
+		w.Found(Left{string(w.path), st.Uid, st.Gid, id, w.lines[i], w.owners[w.lines[i].Owner] != ""})
 	}
 }
 
@@ -112,44 +152,63 @@ func (w *walk) lineOf(id uint32) int {
 
 func (w *walk) has(id uint32) bool { return w.left.Touches(idmap.Range{Start: id, Count: 1}) }
 
+// namesAtOnce is how many of a directory are read at once; it may have millions.
+const namesAtOnce = 1000
+
 // through looks at what is in a directory, which it closes. It goes by descriptors, so that no path
-// is too long, and none is exchanged for another on the way; a process has as many as the
-// deepest place needs.
-func (w *walk) through(dir *os.File, path string) {
+// is too long, and none is exchanged for another on the way.
+func (w *walk) through(dir *os.File, depth int) {
 	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		w.Failed(path, err)
+	if depth == maxDepth {
+		w.failed(fmt.Errorf("more than %d directories lie within each other: it isn't looked into", maxDepth))
+		return
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		at := filepath.Join(path, name)
-		var st unix.Stat_t
-		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	for {
+		names, err := dir.Readdirnames(namesAtOnce)
+		for _, name := range names {
+			w.at(name, func() { w.entry(dir, name, depth) })
+		}
 		switch {
-		case errors.Is(err, unix.ENOENT):
-			continue
+		case errors.Is(err, io.EOF):
+			return
 		case err != nil:
-			w.Failed(at, os.NewSyscallError("fstatat", err))
-			continue
+			w.failed(err)
+			return
 		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			// On an overlay, files have other numbers of devices than directories.
-			w.judge(at, &st)
-			continue
-		}
-		if st.Dev != w.dev {
-			w.Mount(at)
-			continue
-		}
-		w.judge(at, &st)
-		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		switch {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP): // replaced
-		case err != nil:
-			w.Failed(at, os.NewSyscallError("openat", err))
-		default:
-			w.through(os.NewFile(uintptr(fd), name), at)
-		}
+	}
+}
+
+// entry looks at one name in a directory, and through it if it is one itself.
+func (w *walk) entry(dir *os.File, name string, depth int) {
+	if w.mounts[string(w.path)] {
+		w.Mount(string(w.path))
+		return
+	}
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return
+	case err != nil:
+		w.failed(os.NewSyscallError("fstatat", err))
+		return
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		// On an overlay, files have other numbers of devices than directories.
+		w.judge(&st)
+		return
+	}
+	if st.Dev != w.dev { // mounted since
+		w.Mount(string(w.path))
+		return
+	}
+	w.judge(&st)
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP): // replaced
+	case err != nil:
+		w.failed(os.NewSyscallError("openat", err))
+	default:
+		w.through(os.NewFile(uintptr(fd), name), depth+1)
 	}
 }

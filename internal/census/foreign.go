@@ -31,7 +31,8 @@ func (a *auditor) space(ns lease.LiveNS) space {
 	}
 	users := s.known && s.kin.Creator != 0
 	if !users {
-		s.uids, s.gids = ns.Has, ns.Has
+		s.uids = ns.Has.Subtract(idmap.NewSet(idmap.Range{Start: 0, Count: 1}))
+		s.gids = s.uids
 	}
 	handed := func(m idmap.Map, own func(idmap.Extent) bool) idmap.Set {
 		var ranges []idmap.Range
@@ -151,7 +152,7 @@ func (a *auditor) againstOthers(s space, others []space) {
 		if s.belongsWith(o) {
 			continue
 		}
-		shared := s.uids.Intersect(o.uids).Union(s.gids.Intersect(o.gids))
+		shared := given(s.UIDs, s.uids).Intersect(given(o.UIDs, o.uids)).Union(given(s.GIDs, s.gids).Intersect(given(o.GIDs, o.gids)))
 		switch {
 		case shared.Empty():
 		case both.Empty():
@@ -167,7 +168,23 @@ func (a *auditor) againstOthers(s space, others []space) {
 	if more > 0 {
 		rest = fmt.Sprintf(", and %d more have some of its IDs", more)
 	}
-	a.add(registry.Error, s.who, first.who, both, "%s: has %s, and so has %s%s: end one of them: %s", s.who, both, first.who, rest, processHint(s.PID))
+	severity := registry.Error
+	if s.known && first.known && s.kin.Creator == 0 && first.kin.Creator == 0 {
+		// Root's engines may know why. Of lines, and of containers, it is an error, said by others.
+		severity = registry.Warning
+	}
+	a.add(severity, s.who, first.who, both, "%s: has %s, and so has %s%s: end one of them: %s", s.who, both, first.who, rest, processHint(s.PID))
+}
+
+// given is the IDs without those that are themselves inside: nobody handed them out.
+func given(m idmap.Map, ids idmap.Set) idmap.Set {
+	var same []idmap.Range
+	for _, e := range m {
+		if e.Inner == e.Outer {
+			same = append(same, e.OuterRange())
+		}
+	}
+	return ids.Subtract(idmap.NewSet(same...))
 }
 
 // belongsWith says whether two may have the same IDs. Those of one user are the user's own business;

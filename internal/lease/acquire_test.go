@@ -1022,3 +1022,25 @@ func TestForeseeBesideEnded(t *testing.T) {
 		})
 	}
 }
+
+// Without a directory what is alive is all there is to know, and an existing container is one.
+func TestForeseeWithoutDirectory(t *testing.T) {
+	w := newWorld(t, roomOf(1<<20, 2, 100))
+	for _, place := range []idmap.Range{w.all.place(0), w.all.place(1)} {
+		w.alive = []LiveNS{process(77, place)}
+		if got, err := w.Foresee(w.request("x")); err != nil || got.Overlaps(place) {
+			t.Errorf("beside %v: got %v, %v", place, got, err)
+		}
+		if err := func() error { _, err := w.Foresee(w.exactly("x", setOf(place.Start, 1))); return err }(); err == nil {
+			t.Errorf("%v is alive, and foreseen", place)
+		}
+	}
+	if left := w.files(); left != nil {
+		t.Errorf("it has made %v", left)
+	}
+	w.alive = nil
+	web := w.container("web")
+	if got, err := w.Foresee(w.request("web")); !errors.Is(err, ErrExists) {
+		t.Errorf("there is %v already: got %v, %v", web, got, err)
+	}
+}

@@ -117,6 +117,12 @@ claim() {
 	end_foreign
 }
 
+@test "audit: lines that can't be read are warnings" {
+	echo 'ann:1:x' >/etc/subuid
+	must ctl audit --json
+	found warning '^/etc/subuid:1: .*is passed over'
+}
+
 @test "audit: a sound host has no findings, and exit code 0" {
 	must ctl audit
 	is "0 errors, 0 warnings" "$output"
@@ -242,6 +248,13 @@ claim() {
 	account alice 1500
 	book "alice:$START:$COUNT:"
 	must ctl audit --paths "$W/vol" --json
+	# What root's engines start for an account is no file of the account's.
+	mkdir -p /etc/userns-runtime
+	echo 'default-owner = "alice"' >/etc/userns-runtime/config.toml
+	try ctl audit --paths "$W/vol" --json
+	is 3 "$status" "of the default-owner"
+	rm -r /etc/userns-runtime
+	must ctl audit --paths "$W/vol" --json
 	is 2 "$(jq 'map(select(.severity == "warning" and (.message | test("keeps it in a namespace of their own")))) | length' <<<"$output")" "warnings of an account's line"
 	mv "$W/book" "$BOOK"
 	for i in {1..30}; do touch "$W/vol/more$i"; done
@@ -257,7 +270,7 @@ claim() {
 	chown "$START" "$W/vol/mnt/x"
 	try ctl audit --paths "$W/vol" --json
 	is 32 "$(field length)" "without another filesystem"
-	has "$errput" "warning: audit: $W/vol/mnt: another filesystem is mounted there"
+	has "$errput" "warning: audit: $W/vol/mnt: something is mounted there"
 	umount "$W/vol/mnt"
 	# What others name so that it would move the cursor, or look like ours, and what is too deep for a path.
 	rm -rf "$W/vol"
@@ -275,6 +288,13 @@ claim() {
 	is 2 "$(grep -c '^error: .*belongs to UID' <<<"$output")" findings
 	is "" "$(grep -v '^error: .*belongs to\|^2 errors' <<<"$output")" "lines of other names"
 	is "" "$errput" "standard error"
+	local odd=$'mnt\nusernsctl: try: x\033[2J'
+	mkdir "$W/vol/$odd"
+	mount -t tmpfs tmpfs "$W/vol/$odd"
+	try ctl audit --paths "$W/vol"
+	is 1 "$(wc -l <<<"$errput")" "lines of standard error"
+	is "" "$(tr -d '[:print:][:space:]' <<<"$errput")" "odd bytes"
+	umount "$W/vol/$odd"
 	is "" "$(tr -d '[:print:][:space:]' <<<"$output")" "odd bytes"
 	rm -rf "$W/vol"
 	mkdir "$W/vol"
@@ -295,11 +315,17 @@ claim() {
 	refuses 1 "inspect: container nonesuch: holds no IDs: expected one" inspect nonesuch
 	hint "usernsctl leases"
 	refuses 1 'holds no IDs' inspect "$CT" --root /nowhere
+	ln -s "$W/ours" "$W/link"
+	local root
+	for root in "$W/ours" "$W/ours/" "$W/link" ours; do
+		must ctl inspect "$CT" --root "$root" --json
+		is "$W/ours" "$(field '.[].root')" "--root $root"
+	done
 	refuses 2 'ID is empty' inspect ''
 	refuses 2 'ID is missing' inspect
 	down ours
 	refuses 1 "holds no IDs" inspect "$CT"
-	refuses 1 'inspect: container ..033.2J: holds no IDs' inspect $'\033[2J' || refuses 1 'x1b' inspect $'\033[2J'
+	refuses 1 'inspect: container .x1b.2J: holds no IDs: expected one' inspect $'\033[2J'
 }
 
 # files: all that a plan could leave something in, but what the test itself writes.
@@ -308,6 +334,8 @@ files() { find "$W" /run /etc /var/log -mindepth 1 ! -path '/run/sandbox*' ! -pa
 # planned [ARGS...]: what plan says of B is what create then does: the audit line of it.
 planned() {
 	local before
+	# What the version of runc is kept in is made by a start, and not by a plan.
+	rm -rf /run/userns-runtime/runtimes
 	before=$(files)
 	must ctl plan --bundle "$B" --config "$CONF" --root "$W/ours" --id "$CT" "$@" --json
 	local plan=$output
@@ -364,6 +392,36 @@ planned() {
 	is "granted overlay" "$(field '"\(.decision) \(.rootfs)"')"
 	is "" "$(ls -d "$W/engine/top/userns-runtime-work" 2>/dev/null)" "a work directory"
 	umount "$W/engine/top/merged"
+	# Owners on the lower layer can't be shifted.
+	mkdir "$W/engine/ram"
+	mount -t ramfs ramfs "$W/engine/ram"
+	cp -a "$B/rootfs" "$W/engine/ram/base"
+	(cd "$W/engine" && mount -t overlay -o lowerdir=ram/base,upperdir=top/diff,workdir=top/work overlay top/merged)
+	try ctl plan --bundle "$B" --config "$CONF" --json
+	is 3 "$status" status
+	local why
+	why=$(field .error)
+	refused "owners on it can't be shifted" create -b "$B" "$CT"
+	is "$errput" "$why" "the plan's refusal, create's first"
+	umount "$W/engine/top/merged"
+	umount "$W/engine/ram"
+	# The same of a bind that would be the owner's own.
+	account alice 1500
+	book "alice:$START:$COUNT:"
+	mkdir "$W/ram"
+	mount -t ramfs ramfs "$W/ram"
+	chown 1500 "$W/ram"
+	setup_bundle "$W/b"
+	B=$W/b update_config '.mounts += [{destination: "/w", type: "bind", source: $source, options: ["rbind"]}]' --arg source "$W/ram"
+	try ctl plan --bundle "$W/b" --config "$CONF" --owner alice --json
+	is 3 "$status" status
+	has "$(field .error)" "mounts.[0-9]+.: /w: .*owners on it can't be shifted.*bind-fallback"
+	config "bind-fallback = 'plain'"
+	must ctl plan --bundle "$W/b" --config "$CONF" --owner alice --json
+	is "nobody" "$(jq -r '.binds[-1].as' <<<"$output")"
+	config
+	umount "$W/ram"
+	book "dockroot:$START:$COUNT:"
 	update_config '.root.path = "/usr/share"'
 	try ctl plan --bundle "$B" --config "$CONF" --json
 	is 3 "$status" status
@@ -391,6 +449,28 @@ planned() {
 	is 3 "$status" "no room"
 	has "$(field .error)" "no 65536 IDs in a row are left.*$CT"
 	down ours
+	# One that would lie over a live container, by maps or by its ID.
+	room 2
+	up ours
+	B=$W/other update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: $start, size: 10}] | .linux.gidMappings = .linux.uidMappings' \
+		--argjson start "$(awk '{print $2}' "/proc/$init/uid_map")"
+	try ctl plan --bundle "$W/other" --config "$CONF" --json
+	is 3 "$status" "over a live container"
+	has "$(field .error)" "are held by container $CT of dockroot"
+	try ctl plan --bundle "$B" --config "$CONF" --root "$W/ours" --id "$CT" --json
+	is 3 "$status" "there is one"
+	has "$(field .error)" "container with given ID already exists"
+	down ours
+	# The decision can't be recorded.
+	AUDIT_MODE=require AUDIT=/nowhere/x/audit.jsonl config
+	try ctl plan --bundle "$B" --config "$CONF" --json
+	is 3 "$status" "no audit log"
+	local why
+	why=$(field .error)
+	has "$why" "this decision can't be recorded"
+	refused "this decision can't be recorded, and the configuration requires it" create -b "$B" "$CT"
+	config
+	refuses 1 'plan: container ID "a b": expected letters' plan --bundle "$B" --id 'a b'
 	refuses 2 'plan: --bundle: is missing' plan
 	refuses 1 'plan: bundle: stat .*config.json: no such file' plan --bundle "$W/ours"
 	refuses 1 'plan: bundle: .*nowhere' plan --bundle "$W/nowhere"
