@@ -126,7 +126,7 @@ run_in() { "$runtime" run -b "$BUNDLE" "$1" </dev/null 2>&1; }
 		run_in "$CT-a"
 		container "$CT-b" 'tail -n 1 /etc/hosts; cat /dev/shm/x; ls /made; rm /dev/shm/x; ls -n / /bin/busybox | grep -vE " (proc|sys)$" | cut -c1-24'
 		run_in "$CT-b"
-		"$runtime" exec "$CT-s" sh -c 'cat /etc/resolv.conf; ls -A /dev/shm; touch /x; touch /dev/shm/y; hostname; ls /sys/class/net' 2>&1
+		"$runtime" exec "$CT-s" sh -c 'exec 2>&1; cat /etc/resolv.conf; ls -A /dev/shm; touch /x; touch /dev/shm/y; hostname; ls /sys/class/net'
 		"$runtime" delete -f "$CT-s"
 		find "$W/root/io.containerd.snapshotter.v1.overlayfs/snapshots/$CT-a/fs" "$SANDBOX" -printf '%P %U:%G %m\n' | sort
 		undo_pod
