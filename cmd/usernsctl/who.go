@@ -57,7 +57,11 @@ func (p *program) who(c *cli.Context) error {
 		return r, err == nil
 	})
 	for _, f := range census.At(host.Audit(book, census.Record), id) {
-		p.warn("%s: %s", f.Severity, f.Message)
+		text := f.Message
+		if f.Severity == registry.Error {
+			text = "error: " + text
+		}
+		p.warn("%s", text)
 	}
 	shown := []claimJSON{}
 	rows := [][]string{{"KIND", "WHO", "AS", "OWNER", "PID", "WHERE"}}
