@@ -301,7 +301,7 @@ example() { sed "s,/usr/bin/userns-runtime,$OURS,g" "$TREE/config/examples/engin
 	# Refused, it shows the whole reason.
 	book "somebody:$START:$COUNT:"
 	CONTAINERS_CONF=$W/containers.conf try podman run --rm --network none --ulimit nofile=1000:1000 --ulimit nproc=1000:1000 "$POD_IMAGE" true
-	has "$errput" "grant: dockroot: no line of the book grants anything: add one: echo 'dockroot:"
+	has "$errput" "grant: dockroot: no line of the book grants anything: add one: usernsctl add dockroot"
 }
 
 @test "several: nothing is left when they have ended" {
