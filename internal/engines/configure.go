@@ -374,7 +374,7 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 		return Result{}, err
 	}
 	if e.name == "docker" {
-		out.Warnings = append(out.Warnings, s.stopped(current)...)
+		out.Warnings = append(out.Warnings, s.stopped(st.Main, current)...)
 	}
 	if dry {
 		return out, nil

@@ -72,6 +72,7 @@ func editDocker(v view, r Request, program string) (edited, error) {
 		out.warnings = append(out.warnings, fmt.Sprintf("%s:%d: userns-remap is set: containers ask for the ranges that dockerd chose, which the book has to give to whom the runtime takes for their owner",
 			r.File, lineOf(text, m.start)))
 	}
+	out.warnings = append(out.warnings, v.elsewhere(r.File, text)...)
 	out.new = slices.Concat(changed, []byte(end))
 	return out, nil
 }
@@ -165,7 +166,7 @@ func (v view) dockerFlags(file string) error {
 	for _, p := range v.running("dockerd") {
 		config, given := option(p.args, "config-file")
 		if !given {
-			config = "/etc/docker/daemon.json"
+			config = DockerFile
 		}
 		if config != file {
 			other = fmt.Sprintf("process %d (dockerd) reads %s: usernsctl configure docker --file %s", p.pid, Printable(config), Printable(config))
@@ -193,7 +194,7 @@ func (v view) dockerFlags(file string) error {
 // dockerService looks at the flags that dockerd will be started with, by systemd or Debian's
 // init script.
 func (v view) dockerService(file string) error {
-	if file != "/etc/docker/daemon.json" {
+	if file != DockerFile {
 		return nil // whose service isn't known
 	}
 	lines, err := v.startLines("docker.service", "/etc/default/docker", "/etc/sysconfig/docker")

@@ -197,7 +197,10 @@ func editPodman(v view, r Request, program string) (edited, error) {
 		RuntimeName + " = [" + tomlString(program) + "]",
 	}
 	out, err := d.edit(v)
-	out.warnings = slices.Concat(warnings, []string{"users' own Podman reads the file too: each needs a line in the book, or `runtime` in their own containers.conf"})
+	out.warnings = slices.Concat(warnings, []string{
+		"users' own Podman reads the file too: each needs a line in the book, or `runtime` in their own containers.conf",
+		"containers that exist stay with the runtime that they were made for whenever they are started again: make them anew: podman inspect -f '{{.OCIRuntime}} {{.Name}}' $(podman ps -aq) shows it",
+	})
 	return out, err
 }
 

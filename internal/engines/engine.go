@@ -58,7 +58,7 @@ type edited struct {
 }
 
 var all = []engine{
-	{name: "docker", file: "/etc/docker/daemon.json", edit: editDocker, uses: usesDocker, daemon: "dockerd", restart: "reload docker"},
+	{name: "docker", file: DockerFile, edit: editDocker, uses: usesDocker, daemon: "dockerd", restart: "reload docker"},
 	{name: "containerd", file: "/etc/containerd/config.toml", link: true, edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
 	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", link: true, edit: editPodman, uses: anything},
 	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", link: true, edit: editCRIO, uses: anything, daemon: "crio", restart: "restart crio"},

@@ -77,33 +77,77 @@ func (h Host) Containers() (found [][2]string) {
 
 // stopped warns of containers of Docker that aren't running and were made for our runtime: dockerd
 // keeps its name with each, and can't start them without it.
-func (h Host) stopped(daemonJSON []byte) []string {
-	data := "/var/lib/docker"
-	if tree, err := decodeJSON(daemonJSON); err == nil {
-		if dir, ok := tree["data-root"].(string); ok && filepath.IsAbs(dir) {
-			data = dir
-		}
-	}
-	files, err := filepath.Glob(filepath.Join(h.path(data), "containers", "*", "hostconfig.json"))
-	if err != nil {
+func (h Host) stopped(file string, daemonJSON []byte) []string {
+	made := h.madeFor(file, daemonJSON, func(runtime string) bool { return runtime == RuntimeName })
+	if len(made) == 0 {
 		return nil
 	}
-	var ids []string
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		var c struct{ Runtime string }
-		if err == nil && json.Unmarshal(text, &c) == nil && c.Runtime == RuntimeName {
-			id := filepath.Base(filepath.Dir(file))
-			ids = append(ids, Printable(id[:min(12, len(id))]))
-		}
-	}
-	if len(ids) == 0 {
+	return []string{fmt.Sprintf("containers that were made for the runtime %s can't be started without it, but have to be made again: %s", RuntimeName, some(made))}
+}
+
+// elsewhere warns of containers of Docker that were made for another runtime, be they alive or not:
+// dockerd keeps its name with each, so that they go on as before when they are started again, by
+// a restart policy too.
+func (h Host) elsewhere(file string, daemonJSON []byte) []string {
+	// Without a name it is the default, as of containers of old.
+	made := h.madeFor(file, daemonJSON, func(runtime string) bool { return runtime != RuntimeName && runtime != "" })
+	if len(made) == 0 {
 		return nil
 	}
-	slices.Sort(ids)
+	number := "1 container was"
+	if len(made) > 1 {
+		number = fmt.Sprintf("%d containers were", len(made))
+	}
+	return []string{fmt.Sprintf("%s made for another runtime, and stay with it whenever they are started again, by a restart policy too: make them anew (docker inspect -f '{{.HostConfig.Runtime}}' ID shows it): %s", number, some(made))}
+}
+
+// some is the first of many.
+func some(ids []string) string {
 	shown := strings.Join(ids[:min(5, len(ids))], " ")
 	if len(ids) > 5 {
 		shown += fmt.Sprintf(" and %d more", len(ids)-5)
 	}
-	return []string{fmt.Sprintf("containers that were made for the runtime %s can't be started without it, but have to be made again: %s", RuntimeName, shown)}
+	return shown
+}
+
+// madeFor is the short IDs of Docker's containers whose runtime is one of those, in order.
+func (h Host) madeFor(file string, daemonJSON []byte, runtime func(name string) bool) (ids []string) {
+	data := h.path(h.dockerData(file, daemonJSON))
+	// With userns-remap there is a directory UID.GID between.
+	for _, between := range []string{"", "[0-9]*.[0-9]*"} {
+		files, err := filepath.Glob(filepath.Join(data, between, "containers", "*", "hostconfig.json"))
+		if err != nil {
+			continue // a path that can't be a pattern
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			var c struct{ Runtime string }
+			if err == nil && json.Unmarshal(text, &c) == nil && runtime(c.Runtime) {
+				id := filepath.Base(filepath.Dir(file))
+				ids = append(ids, Printable(id[:min(12, len(id))]))
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// dockerData is where dockerd has its containers: as its file says, or the command line of the one
+// that runs with it.
+func (h Host) dockerData(file string, daemonJSON []byte) string {
+	if tree, err := decodeJSON(daemonJSON); err == nil {
+		if dir, ok := tree["data-root"].(string); ok && filepath.IsAbs(dir) {
+			return dir
+		}
+	}
+	for _, p := range h.running("dockerd") {
+		config, given := option(p.args, "config-file")
+		if !given {
+			config = DockerFile
+		}
+		if dir, given := option(p.args, "data-root", "g", "graph"); config == file && given && filepath.IsAbs(dir) {
+			return dir
+		}
+	}
+	return "/var/lib/docker"
 }

@@ -308,7 +308,8 @@ func TestDropInText(t *testing.T) {
 	if err != nil || file != "/etc/containers/containers.conf.d/50-userns-runtime.conf" || text != want {
 		t.Errorf("%v, %s: got\n%s", err, file, text)
 	}
-	if len(warnings) != 2 || !strings.HasPrefix(warnings[0], "/etc/containers/containers.conf.d/60.conf:2: runtime_supports_json wins") || !strings.HasPrefix(warnings[1], "users' own Podman") {
+	if len(warnings) != 3 || !strings.HasPrefix(warnings[0], "/etc/containers/containers.conf.d/60.conf:2: runtime_supports_json wins") || !strings.HasPrefix(warnings[1], "users' own Podman") ||
+		!strings.HasPrefix(warnings[2], "containers that exist stay with the runtime") {
 		t.Errorf("warnings: %q", warnings)
 	}
 	_, text, _, err = planned(t, h, "crio", usual)
@@ -395,6 +396,37 @@ func TestStopped(t *testing.T) {
 	must(t, err)
 	if len(out.Warnings) != 1 || !strings.HasSuffix(out.Warnings[0], ": 0123456789ab") {
 		t.Errorf("got %q", out.Warnings)
+	}
+}
+
+// Containers of Docker that stay with another runtime are named, by configure and whenever it
+// is called again.
+func TestElsewhere(t *testing.T) {
+	h := emptyHost(t)
+	h.proc(t, 7, "dockerd", "--config-file=/y.json", "--data-root", "/y")
+	h.proc(t, 8, "dockerd", "--data-root", "/d")
+	for id, runtime := range map[string]string{
+		"/d/containers/0123456789abcdef": "runc", "/d/100000.100000/containers/fedcba9876543210": "kata", "/d/containers/a": "userns", "/d/containers/b": "",
+		"/y/containers/c": "runc", "/var/lib/docker/containers/d": "runc",
+	} {
+		h.put(t, id+"/hostconfig.json", `{"Runtime": "`+runtime+`"}`)
+	}
+	for _, dry := range []bool{true, false, false} {
+		out, err := h.Configure("docker", usual, dry)
+		must(t, err)
+		if len(out.Warnings) != 1 || !strings.HasPrefix(out.Warnings[0], "2 containers were made for another runtime") || !strings.HasSuffix(out.Warnings[0], ": 0123456789ab fedcba987654") {
+			t.Errorf("got %q", out.Warnings)
+		}
+	}
+	h.put(t, "/d/containers/0123456789abcdef/hostconfig.json", `{"Runtime": "userns"}`)
+	for i := range 7 {
+		h.put(t, "/z/containers/"+strconv.Itoa(i)+"/hostconfig.json", `{"Runtime": "runc"}`)
+	}
+	if out := h.elsewhere(DockerFile, nil); len(out) != 1 || !strings.HasPrefix(out[0], "1 container was made") {
+		t.Errorf("got %q", out)
+	}
+	if out := h.elsewhere(DockerFile, []byte(`{"data-root": "/z"}`)); len(out) != 1 || !strings.HasSuffix(out[0], ": 0 1 2 3 4 and 2 more") {
+		t.Errorf("got %q", out)
 	}
 }
 

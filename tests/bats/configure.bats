@@ -92,17 +92,23 @@ daemon_json() {
 @test "configure docker: docker run gets the book's range, and undo gives back the bytes" {
 	chmod 0640 "$D/daemon.json"
 	cp -p "$D/daemon.json" "$W/was"
+	must docker create --name old busybox cat /proc/self/uid_map
 	kill -HUP "$(kept docker)"
 	says "^\+    \"userns\": \{" docker --file "$D/daemon.json" --dry-run
 	cmp "$W/was" "$D/daemon.json"
 	says "^changed $D/daemon.json\$" docker --file "$D/daemon.json"
 	has "$output" "^takes effect by: kill -HUP $(kept docker)\$"
+	has "$errput" "^usernsctl: warning: configure: 1 container was made for another runtime, .*: $(docker inspect -f '{{.Id}}' old | cut -c 1-12)\$"
 	is "$(jq -S '.runtimes.userns = {path: $path} | ."default-runtime" = "userns"' --arg path "$OURS" "$W/was")" "$(jq -S . "$D/daemon.json")" "daemon.json"
 	is "640 0:0" "$(stat -c '%a %u:%g' "$D/daemon.json")"
 	kill -HUP "$(kept docker)"
 	patiently docker_default userns
 	must docker run -d --name default busybox sleep 1000
 	shifted default
+	# One that was there before is by its own, so it is said.
+	must docker start -a old
+	is "0 0 4294967295" "$(awk '{$1 = $1; print}' <<<"$output")"
+	must docker rm old
 	# With a container that needs it, nothing is taken away.
 	wont 1 "^usernsctl: configure: 1 container can't be stopped and removed without the runtime: end what is alive first:\$" docker --file "$D/daemon.json" --undo
 	has "$errput" "^usernsctl: container [0-9a-f]{64} of /run/docker/runtime-[a-z]+/moby\$"
@@ -278,9 +284,16 @@ daemon_json() {
 	grep -vE '^(runtime|runtime_supports_json|plain|ours|alice) = |runtimes' "$CONTAINERS_CONF" >/etc/containers/containers.conf
 	book "dockroot:$START:$COUNT:" "alice:$((START + COUNT)):$COUNT:"
 	find /etc/containers | sort >"$W/etc"
+	pod() { env -u CONTAINERS_CONF podman run --name "$CT" --cgroup-parent "/$UR_TAG" "$@" 3>&-; }
+	must env -u CONTAINERS_CONF podman create --name old "$POD_IMAGE" true
 	says "^made /etc/containers/containers.conf.d/50-userns-runtime.conf" podman
 	has "$errput" "users' own Podman reads the file too"
-	pod() { env -u CONTAINERS_CONF podman run --name "$CT" --cgroup-parent "/$UR_TAG" "$@" 3>&-; }
+	# What exists stays with what it has: the command that is named shows it.
+	local shows
+	shows=$(sed -n 's/.*: make them anew: \(podman .*\) shows it$/\1/p' <<<"$errput")
+	must env -u CONTAINERS_CONF sh -c "$shows"
+	has "$output" "^(runc|crun) old\$"
+	must env -u CONTAINERS_CONF podman rm old
 	must pod --rm "$POD_IMAGE" cat /proc/self/uid_map
 	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
 	# runtime_supports_json: a refusal is shown.
