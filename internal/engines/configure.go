@@ -277,10 +277,14 @@ func (s *store) settleIfThere(st *state) error {
 // foreign is the error for a file that was changed by others since.
 func (s *store) foreign(e engine, st *state, after, current []byte) error {
 	wrote := filepath.Join(st.dir, st.After)
+	instead := ""
+	if e.name == "docker" {
+		instead = fmt.Sprintf(", with %q: \"runc\" in place of that default, since a reload without any makes dockerd 20.10 crash", dockerDefault)
+	}
 	return fmt.Errorf("%s: was changed by others since this program wrote it, and what was before can't be given back with that in it:\n%s"+
-		"to give up their change: cp %s %s; to keep it: take by hand out what names %s; then: %s",
+		"to give up their change: cp %s %s; to keep it: take by hand out what names %s%s; then: %s",
 		st.File, strings.TrimSuffix(Diff("as written: "+st.File, "as it is: "+st.File, string(after), string(current)), "\n")+"\n",
-		rootfile.ShellQuote(wrote), rootfile.ShellQuote(st.File), show(RuntimeName), undoCommand(e, st.Main))
+		rootfile.ShellQuote(wrote), rootfile.ShellQuote(st.File), show(RuntimeName), instead, undoCommand(e, st.Main))
 }
 
 func undoCommand(e engine, main string) string {
@@ -375,6 +379,9 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 	}
 	if e.name == "docker" {
 		out.Warnings = append(out.Warnings, s.stopped(st.Main, current)...)
+		if restore {
+			out.Warnings = append(out.Warnings, s.reloadEnds(st.Main, before)...)
+		}
 	}
 	if dry {
 		return out, nil

@@ -247,7 +247,7 @@ func TestForeignEdit(t *testing.T) {
 	theirs := strings.Replace(string(wrote), "{\n", "{\n  \"debug\": true,\n  \"\x1b[2J\": 1,\n", 1)
 	h.put(t, file, theirs)
 	_, err = h.Undo("docker", "", free, false)
-	wantError(t, err, file+": was changed by others", "\n+  \"debug\": true,\n", `\x1b[2J`, "cp /var/lib/userns-runtime/configure/docker/", "usernsctl configure docker --undo")
+	wantError(t, err, file+": was changed by others", "\n+  \"debug\": true,\n", `\x1b[2J`, "cp /var/lib/userns-runtime/configure/docker/", `names "userns", with "default-runtime": "runc" in place`, "usernsctl configure docker --undo")
 	if strings.Contains(err.Error(), "\x1b") {
 		t.Error("an escape sequence is shown as it is")
 	}

@@ -159,16 +159,42 @@ func usesDocker(text []byte) bool {
 	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil
 }
 
+// hasDefault says whether a daemon.json names a default runtime.
+func hasDefault(text []byte) bool {
+	tree, err := decodeJSON(text)
+	return err == nil && tree[dockerDefault] != nil
+}
+
+// reloadEnds warns, where a daemon.json is about to name no default runtime, that dockerd may not be
+// told to read it: 20.10 keeps the default that it has, forgets the runtime of that name if the
+// file has others, and ends by a nil pointer (daemon/info_unix.go), containers with it.
+func (h Host) reloadEnds(file string, daemonJSON []byte) []string {
+	if hasDefault(daemonJSON) {
+		return nil
+	}
+	for _, p := range h.running("dockerd") {
+		if configOf(p) == file {
+			return []string{fmt.Sprintf("process %d (dockerd): start it anew, and let nobody reload it before: where its default runtime isn't in %s any more, a reload makes dockerd 20.10 crash, and without live-restore all its containers end",
+				p.pid, file)}
+		}
+	}
+	return nil
+}
+
+// configOf is the file that a dockerd reads.
+func configOf(p process) string {
+	if config, given := option(p.args, "config-file"); given {
+		return config
+	}
+	return DockerFile
+}
+
 // dockerFlags refuses what would stop dockerd, or be read by none: the flags of dockerd's that
 // run, and of the one that starts with the host.
 func (v view) dockerFlags(file string) error {
 	reads, other := false, ""
 	for _, p := range v.running("dockerd") {
-		config, given := option(p.args, "config-file")
-		if !given {
-			config = DockerFile
-		}
-		if config != file {
+		if config := configOf(p); config != file {
 			other = fmt.Sprintf("process %d (dockerd) reads %s: usernsctl configure docker --file %s", p.pid, Printable(config), Printable(config))
 			continue
 		}

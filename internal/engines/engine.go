@@ -135,7 +135,8 @@ func in(file string, err error) error {
 // it reads it by itself or doesn't run.
 //
 // dockerd that is told to read its file again keeps a default runtime that isn't in it any more
-// (moby, daemon/reload.go: what isn't set isn't looked at), so after an undo it has to be started anew.
+// (moby, daemon/reload.go: what isn't set isn't looked at), so after an undo it has to be started
+// anew; see [reloadEnds].
 func (h Host) TakesEffect(name, file string) (command string) {
 	e, err := find(name)
 	if err != nil || e.daemon == "" {
@@ -143,10 +144,8 @@ func (h Host) TakesEffect(name, file string) (command string) {
 	}
 	why := ""
 	if name == "docker" {
-		text, err := h.read(file)
-		tree, derr := decodeJSON(text)
-		if err == nil && (derr != nil || tree[dockerDefault] == nil) {
-			e.restart, why = "restart docker", " (a reload keeps the default runtime that it has)"
+		if text, err := h.read(file); err == nil && !hasDefault(text) {
+			e.restart, why = "restart docker", " (not by a reload: it keeps the default runtime that it has, or ends dockerd)"
 		}
 	}
 	if h.systemd() {

@@ -141,11 +141,7 @@ func (h Host) dockerData(file string, daemonJSON []byte) string {
 		}
 	}
 	for _, p := range h.running("dockerd") {
-		config, given := option(p.args, "config-file")
-		if !given {
-			config = DockerFile
-		}
-		if dir, given := option(p.args, "data-root", "g", "graph"); config == file && given && filepath.IsAbs(dir) {
+		if dir, given := option(p.args, "data-root", "g", "graph"); configOf(p) == file && given && filepath.IsAbs(dir) {
 			return dir
 		}
 	}

@@ -361,7 +361,7 @@ func TestTakesEffect(t *testing.T) {
 	h.proc(t, 5, "/usr/sbin/dockerd")
 	h.proc(t, 6, "containerd")
 	const file = "/etc/docker/daemon.json"
-	if got := h.TakesEffect("docker", file); got != "restart dockerd, process 5 (a reload keeps the default runtime that it has)" {
+	if got := h.TakesEffect("docker", file); got != "restart dockerd, process 5 (not by a reload: it keeps the default runtime that it has, or ends dockerd)" {
 		t.Errorf("got %s", got)
 	}
 	h.put(t, file, `{"default-runtime": "runc"}`)
@@ -396,6 +396,33 @@ func TestStopped(t *testing.T) {
 	must(t, err)
 	if len(out.Warnings) != 1 || !strings.HasSuffix(out.Warnings[0], ": 0123456789ab") {
 		t.Errorf("got %q", out.Warnings)
+	}
+}
+
+// A reload after an undo that leaves no default is warned of, before it is done too, if it is
+// that dockerd's file.
+func TestReloadEnds(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		args []string
+		want bool
+	}{
+		{`{"runtimes": {"a": {"path": "/a"}}}`, nil, true},
+		{`{"default-runtime": "runc"}`, nil, false},
+		{`{}`, []string{"--config-file", "/x.json"}, false},
+	} {
+		h := emptyHost(t)
+		h.put(t, DockerFile, row.text)
+		_, err := h.Configure("docker", usual, false)
+		must(t, err)
+		h.proc(t, 5, append([]string{"dockerd"}, row.args...)...)
+		for _, dry := range []bool{true, false} {
+			out, err := h.Undo("docker", "", free, dry)
+			must(t, err)
+			if got := len(out.Warnings) == 1 && strings.HasPrefix(out.Warnings[0], "process 5 (dockerd): start it anew, and let nobody reload it before"); got != row.want {
+				t.Errorf("%s: got %q", row.text, out.Warnings)
+			}
+		}
 	}
 }
 

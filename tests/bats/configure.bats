@@ -116,13 +116,14 @@ daemon_json() {
 	says "^already: " docker --file "$D/daemon.json"
 	must docker create --name stopped busybox true
 	says "^restored $D/daemon.json\$" docker --file "$D/daemon.json" --undo
-	local undone=$output
+	local undone=$output said=$errput
 	has "$errput" "can't be started without it.*: $(docker inspect -f '{{.Id}}' stopped | cut -c 1-12)\$"
 	must docker rm stopped
 	cmp "$W/was" "$D/daemon.json"
 	is "640 0:0" "$(stat -c '%a %u:%g' "$D/daemon.json")"
+	has "$said" "process $(kept docker) \\(dockerd\\): start it anew, and let nobody reload it before"
 	is "client daemon.json data log" "$(find "$D" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | paste -sd' ')" "files beside it"
-	# A reload keeps the default that isn't in the file any more.
+	# A reload keeps the default that isn't in the file any more, or ends dockerd.
 	has "$undone" "^takes effect by: restart dockerd, process $(kept docker) \("
 	end docker
 	docker_again docker
