@@ -292,7 +292,7 @@ func (p *program) unconfigure(do *configuring) error {
 			return notConfigured(err)
 		}
 		do.edited = out.File
-		p.tell(do, out, "nothing to give back: "+out.File+" is as it was before")
+		p.tell(do, out, "nothing to give back: "+out.File+" stays as it is")
 	}
 	if do.divert {
 		out, err := do.host.Undivert(do.free, do.dry)

@@ -238,14 +238,25 @@ func (s *store) resume(e engine, st *state, r Request, dry bool) (*state, *Plan,
 			}
 		}
 		return st, p, nil
-	case sum == st.Before, !e.uses(current) || current == nil:
+	case current == nil && before != nil:
+		return nil, nil, fmt.Errorf("%s: was removed by others since this program wrote it, and what was there before would be lost: have it back first: %s", st.File, undoCommand(e, r.File))
+	case sum == st.Before, !e.uses(current):
 		// It was taken back, or not yet done; or the file is another one, with nothing of ours.
+		p, err := e.plan(view{Host: s.Host}, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		kept, err := s.keep(st, current, before, dry)
+		if err != nil {
+			return nil, nil, err
+		}
 		if !dry {
 			if _, err := s.cleanUp(st); err != nil {
 				return nil, nil, err
 			}
 		}
-		return nil, nil, nil
+		p.Warnings = append(p.Warnings, kept...)
+		return nil, p, nil
 	}
 	// Changed by others, with what is ours still in it.
 	p, err := e.plan(view{Host: s.Host}, r)
@@ -365,7 +376,16 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 			step.Action = "restore"
 		}
 		out.Steps = append(out.Steps, step)
-	case current == nil, !e.uses(current):
+	case current == nil: // before isn't: nothing of others is lost
+		restore = true
+		for _, dir := range s.missingDirs(st.File) {
+			out.Steps = append(out.Steps, Step{Action: "mkdir", File: dir})
+		}
+		step := fileStep(st.File, nil, before)
+		step.Action = "restore"
+		out.Steps = append(out.Steps, step)
+		out.Warnings = append(out.Warnings, st.File+": was removed by others: what was there before is given back, for root alone to read, since its mode has gone with it")
+	case !e.uses(current):
 		out.Warnings = append(out.Warnings, st.File+": was changed by others, and has nothing of this program any more: it stays as it is")
 	default:
 		after, err := s.content(st, st.After)
@@ -383,6 +403,13 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 			out.Warnings = append(out.Warnings, s.reloadEnds(st.Main, before)...)
 		}
 	}
+	if !restore {
+		kept, err := s.keep(st, current, before, dry)
+		if err != nil {
+			return Result{}, err
+		}
+		out.Warnings = append(out.Warnings, kept...)
+	}
 	if dry {
 		return out, nil
 	}
@@ -393,6 +420,11 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 		st.Phase = undoing
 		if err := s.save(st); err != nil {
 			return Result{}, err
+		}
+		if before != nil {
+			if err := s.makeDirs(s.missingDirs(st.File)); err != nil {
+				return Result{}, err
+			}
 		}
 		if err := s.replace(st, current, before); err != nil {
 			return Result{}, err

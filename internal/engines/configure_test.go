@@ -282,6 +282,90 @@ func TestForeignEdit(t *testing.T) {
 	}
 }
 
+// What was before is never lost, whatever others did to the file: undo gives it back where there
+// is none, and keeps it where there is another; configure doesn't begin anew without it.
+func TestBeforeIsKept(t *testing.T) {
+	const before = `{"data-root": "/d"}`
+	h := emptyHost(t)
+	configured := func() {
+		h.put(t, DockerFile, before)
+		_, err := h.Configure("docker", usual, false)
+		must(t, err)
+	}
+	configured()
+	must(t, os.RemoveAll(h.path("/etc/docker")))
+	now := h.tree(t)
+	for _, dry := range []bool{true, false} {
+		_, err := h.Configure("docker", usual, dry)
+		wantError(t, err, "/etc/docker/daemon.json: was removed by others", "have it back first: usernsctl configure docker --undo")
+	}
+	out, err := h.Undo("docker", "", free, true)
+	must(t, err)
+	if h.tree(t) != now {
+		t.Errorf("a dry run changed something")
+	}
+	done, err := h.Undo("docker", "", free, false)
+	must(t, err)
+	if len(out.Steps) != 2 || out.Steps[0].Action != "mkdir" || out.Steps[1].Action != "restore" || len(out.Warnings) != 1 || fmt.Sprint(out) != fmt.Sprint(done) {
+		t.Errorf("got %+v, and then %+v", out, done)
+	}
+	text, err := os.ReadFile(h.path(DockerFile))
+	must(t, err)
+	info, err := os.Stat(h.path(DockerFile))
+	must(t, err)
+	if string(text) != before || info.Mode() != 0o600 {
+		t.Errorf("got %q, %v", text, info.Mode())
+	}
+	h.stateIsGone(t)
+
+	for _, verb := range []func(dry bool) (Result, error){
+		func(dry bool) (Result, error) { return h.Undo("docker", "", free, dry) },
+		func(dry bool) (Result, error) { return h.Configure("docker", usual, dry) },
+	} {
+		configured()
+		h.put(t, DockerFile, `{"new": 1}`)
+		for _, dry := range []bool{true, false} {
+			out, err := verb(dry)
+			must(t, err)
+			_, path, _ := strings.Cut(out.Warnings[len(out.Warnings)-1], " is kept as ")
+			text, err := os.ReadFile(h.path(path))
+			if dry != errors.Is(err, fs.ErrNotExist) || !dry && string(text) != before {
+				t.Errorf("dry %v: %q: got %q, %v", dry, out.Warnings, text, err)
+			}
+		}
+		must(t, os.RemoveAll(h.path(keptDir)))
+	}
+	_, err = h.Undo("docker", "", free, false)
+	must(t, err)
+	if text, err := os.ReadFile(h.path(DockerFile)); err != nil || string(text) != `{"new": 1}` {
+		t.Errorf("got %q, %v", text, err)
+	}
+	h.stateIsGone(t)
+}
+
+// A drop-in that others changed is given up once what names our runtime is out of it.
+func TestForeignDropIn(t *testing.T) {
+	for name, rest := range map[string]string{"podman": "[engine]\n# theirs\n", "crio": ""} {
+		h := emptyHost(t)
+		out, err := h.Configure(name, usual, false)
+		must(t, err)
+		text, err := os.ReadFile(h.path(out.File))
+		must(t, err)
+		for _, theirs := range []string{string(text) + "# theirs\n", strings.Replace(string(text), `runtime = "userns"`, "", 1), "[" + "\n"} {
+			h.put(t, out.File, theirs)
+			_, err = h.Undo(name, "", free, false)
+			wantError(t, err, out.File+": was changed by others", `take by hand out what names "userns"; then`)
+		}
+		h.put(t, out.File, rest)
+		_, err = h.Undo(name, "", free, false)
+		must(t, err)
+		if text, err := os.ReadFile(h.path(out.File)); err != nil || string(text) != rest {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+		h.stateIsGone(t)
+	}
+}
+
 // By another hand: nothing to do, and nothing to undo.
 func TestByHand(t *testing.T) {
 	h := emptyHost(t)

@@ -106,6 +106,17 @@ func (d dropin) wanted(path []string) any {
 	return t.at(path...)
 }
 
+// usesDropin says whether a text names our runtime: as the default, or in the table of runtimes.
+func usesDropin(table []string, key, runtimes string) func(text []byte) bool {
+	return func(text []byte) bool {
+		t, err := parseTOML(text)
+		if err != nil {
+			return true // it can't be told
+		}
+		return t.at(append(slices.Clone(table), key)...) == RuntimeName || t.at(append(slices.Clone(table), runtimes, RuntimeName)...) != nil
+	}
+}
+
 func sameTOML(a, b []byte) bool {
 	ta, err := parseTOML(a)
 	if err != nil {

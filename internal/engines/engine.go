@@ -60,12 +60,9 @@ type edited struct {
 var all = []engine{
 	{name: "docker", file: DockerFile, edit: editDocker, uses: usesDocker, daemon: "dockerd", restart: "reload docker"},
 	{name: "containerd", file: "/etc/containerd/config.toml", link: true, edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
-	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", link: true, edit: editPodman, uses: anything},
-	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", link: true, edit: editCRIO, uses: anything, daemon: "crio", restart: "restart crio"},
+	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", link: true, edit: editPodman, uses: usesDropin([]string{"engine"}, "runtime", "runtimes")},
+	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", link: true, edit: editCRIO, uses: usesDropin([]string{"crio", "runtime"}, "default_runtime", "runtimes"), daemon: "crio", restart: "restart crio"},
 }
-
-// anything is of a drop-in that is ours alone.
-func anything([]byte) bool { return true }
 
 // Names is the engines that are known.
 func Names() []string {

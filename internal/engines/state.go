@@ -3,6 +3,7 @@
 package engines
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -196,6 +197,28 @@ func (h Host) content(st *state, sum string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: isn't what was written there: put %s right by hand, and remove %s", path, st.File, st.dir)
 	}
 	return data, nil
+}
+
+// keptDir has what files were before, where others have put something else there that stays.
+const keptDir = StateDir + "/kept"
+
+// keep puts the content before where it stays when the state goes, if it isn't the file's now,
+// and says so.
+func (s *store) keep(st *state, current, before []byte, dry bool) (warnings []string, err error) {
+	if before == nil || bytes.Equal(before, current) {
+		return nil, nil
+	}
+	path := filepath.Join(keptDir, filepath.Base(st.File)+"-"+hash(before)[:12])
+	if !dry {
+		if err := os.Mkdir(s.path(keptDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("%s: %w", keptDir, unpath(err))
+		}
+		if err := s.put(path, before); err != nil {
+			return nil, err
+		}
+		checkpoint()
+	}
+	return []string{st.File + ": what was there before this program wrote it is kept as " + path}, nil
 }
 
 // save writes the state, after the contents that it names.

@@ -32,7 +32,11 @@ func (s *store) replace(st *state, was, shall []byte) error {
 		return err
 	}
 	checkpoint()
-	err = lockedfile.Edit(target, 0o644, func(old []byte) ([]byte, error) {
+	mode := os.FileMode(0o644)
+	if was == nil && st.Before != "" {
+		mode = 0o600 // of a file that somebody removed meanwhile: it isn't known who might read it
+	}
+	err = lockedfile.Edit(target, mode, func(old []byte) ([]byte, error) {
 		if !bytes.Equal(old, was) || (old == nil) != (was == nil) {
 			return nil, fmt.Errorf("%s: %w", st.File, errForeign)
 		}
