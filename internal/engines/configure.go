@@ -394,6 +394,9 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 		}
 		return Result{}, s.foreign(e, st, after, current)
 	}
+	if _, err := s.sharers(st); err != nil {
+		return Result{}, err
+	}
 	if err := busy(); err != nil {
 		return Result{}, err
 	}

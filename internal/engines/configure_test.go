@@ -366,6 +366,44 @@ func TestForeignDropIn(t *testing.T) {
 	}
 }
 
+// A state that can't be read stops no other engine, but where both may need a link; that is
+// said before anything is changed.
+func TestBrokenState(t *testing.T) {
+	h := emptyHost(t)
+	before := h.tree(t)
+	h.put(t, DockerFile, "{}")
+	_, err := h.Configure("docker", usual, false)
+	must(t, err)
+	broken := StateDir + "/docker/" + stateFile
+	h.put(t, broken, "")
+	h.put(t, StateDir+"/stray", "")
+	_, err = h.Undo("docker", "", free, false)
+	wantError(t, err, broken+": isn't what this program wrote: ", "put /etc/docker/daemon.json right by hand: ", "is kept in: ", StateDir+"/docker/"+hash([]byte("{}")), "; then: rm -r "+StateDir+"/docker")
+	must(t, os.RemoveAll(h.path("/etc/docker")))
+	for _, owner := range []string{"", "alice"} {
+		_, err = h.Configure("crio", request(owner), false)
+		must(t, err)
+		now := h.tree(t)
+		if owner != "" {
+			for _, dry := range []bool{true, false} {
+				_, err = h.Undo("crio", "", free, dry)
+				wantError(t, err, broken+": ")
+			}
+			if h.tree(t) != now {
+				t.Error("refused, and something has changed")
+			}
+			must(t, os.RemoveAll(h.path(StateDir+"/docker")))
+		}
+		_, err = h.Undo("crio", "", free, false)
+		must(t, err)
+		if h.tree(t) != before {
+			t.Errorf("got\n%swant\n%s", h.tree(t), before)
+		}
+	}
+	must(t, os.Remove(h.path(StateDir+"/stray")))
+	h.stateIsGone(t)
+}
+
 // By another hand: nothing to do, and nothing to undo.
 func TestByHand(t *testing.T) {
 	h := emptyHost(t)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 )
 
 // StateDir is where it is kept what files were, and what they were made, a directory for each
@@ -151,7 +153,7 @@ func (h Host) load(key string) (*state, error) {
 	}
 	st := &state{dir: filepath.Dir(path)}
 	if err := json.Unmarshal(text, st); err != nil {
-		return nil, fmt.Errorf("%s: %w: it was written by another hand: put the file that it was for right yourself, and remove %s", path, err, st.dir)
+		return nil, fmt.Errorf("%s: isn't what this program wrote: %w: %s", path, err, h.salvage(key))
 	}
 	if st.Version != stateVersion {
 		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
@@ -166,7 +168,7 @@ func (h Host) states() (found []*state, err error) {
 		return nil, fmt.Errorf("%s: %w", StateDir, unpath(err))
 	}
 	for _, e := range entries {
-		if e.Name() == divertKey {
+		if e.Name() == divertKey || !e.IsDir() {
 			continue
 		}
 		st, err := h.load(e.Name())
@@ -178,6 +180,31 @@ func (h Host) states() (found []*state, err error) {
 		}
 	}
 	return found, nil
+}
+
+// salvage is how to do by hand what a broken state doesn't tell: the contents that it named are
+// beside it, the one before and what was written.
+func (h Host) salvage(key string) string {
+	dir := filepath.Join(StateDir, key)
+	var kept []string
+	entries, _ := os.ReadDir(h.path(dir)) //nolint:errcheck // then none are named
+	for _, e := range entries {
+		if e.Name() != stateFile {
+			kept = append(kept, rootfile.ShellQuote(filepath.Join(dir, e.Name())))
+		}
+	}
+	file := "the engine's file"
+	if e, err := find(key); err == nil {
+		file = e.file
+		if key == "containerd" {
+			file += ", or a file that it imports,"
+		}
+	}
+	mend := "see whether " + file + " names the runtime " + RuntimeName + ", and take that out by hand"
+	if len(kept) > 0 {
+		mend = "put " + file + " right by hand: what it was before, and what was written, is kept in: " + strings.Join(kept, " ")
+	}
+	return mend + "; then: rm -r " + rootfile.ShellQuote(dir)
 }
 
 // content is what was kept under a hash; nil for "".

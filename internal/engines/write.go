@@ -243,7 +243,7 @@ func (s *store) makeLink(link string) error {
 // removeLinks takes away the links that we made, but for those that another engine's file
 // names: that one is to remove them.
 func (s *store) removeLinks(st *state) (removed []string, err error) {
-	others, err := s.states()
+	others, err := s.sharers(st)
 	if err != nil {
 		return nil, err
 	}
@@ -266,6 +266,14 @@ func (s *store) removeLinks(st *state) (removed []string, err error) {
 		checkpoint()
 	}
 	return removed, nil
+}
+
+// sharers is the states of all engines, where they count: if links are to be taken away.
+func (s *store) sharers(st *state) ([]*state, error) {
+	if !slices.ContainsFunc(st.Links, func(l stateLink) bool { return l.Made }) {
+		return nil, nil
+	}
+	return s.states()
 }
 
 // handOver makes a link another engine's, if there is one that needs it.
