@@ -364,6 +364,9 @@ func did(s engines.Step) string {
 	case "divert":
 		return "diverted " + file + " to " + rootfile.ShellQuote(s.To)
 	}
+	if s.To == "" {
+		return "removed " + file + ", since its package has no runc there any more"
+	}
 	return "gave back " + file + " from " + rootfile.ShellQuote(s.To)
 }
 

@@ -4,7 +4,6 @@ package engines
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,20 +32,13 @@ var packaged = []string{"/usr/sbin/runc", "/usr/bin/runc"}
 // searched is where engines find runc, in the order of root's usual PATH.
 var searched = []string{"/usr/local/sbin/runc", "/usr/local/bin/runc", "/usr/sbin/runc", "/usr/bin/runc", "/sbin/runc", "/bin/runc"}
 
-// divertState is what is known of a diversion.
-type divertState struct {
-	Version int      `json:"version"`
-	Phase   phase    `json:"phase"`
-	Program string   `json:"program"` // what the links lead to
-	Paths   []string `json:"paths"`
-}
-
 // diverter does it. There is a runc at the path at any moment: dpkg is told first, which
-// changes nothing on disk, then runc gets its second name, and then the link is renamed over the
-// first; and back in the other order.
+// changes nothing on disk, then runc gets its second name, and then the link, which was made before, is
+// renamed over the first; and back in the other order.
 type diverter struct {
 	*store
-	st *divertState
+	st      *divertState
+	adopted bool // st was lost, and is what is seen
 }
 
 // Divert puts userns-runtime in runc's own place, for those who call runc without asking an
@@ -78,17 +70,18 @@ func (h Host) Divert(program string, dry bool) (Result, error) {
 		}
 	}
 	out.Warnings = h.uncovered(paths)
-	settled := d.st != nil && d.st.Phase == done && d.st.Program == program && slices.Equal(d.st.Paths, paths)
+	settled := d.st != nil && !d.adopted && d.st.Phase == done && d.st.Program == program && slices.Equal(d.st.Paths, paths)
 	if dry || len(todo) == 0 && settled {
 		return out, nil
 	}
+	before := d.st
 	d.st = &divertState{stateVersion, writing, program, paths}
 	if err := d.saveDivert(); err != nil {
 		return Result{}, err
 	}
 	for _, path := range todo {
 		if err := d.divert(path, program); err != nil {
-			return Result{}, err
+			return Result{}, errors.Join(err, d.backOut(before, todo))
 		}
 	}
 	d.st.Phase = done
@@ -97,8 +90,11 @@ func (h Host) Divert(program string, dry bool) (Result, error) {
 
 // Undivert gives runc its place back. busy is asked first, as by [Host.Undo].
 func (h Host) Undivert(busy func() error, dry bool) (Result, error) {
-	if _, err := os.Lstat(h.path(filepath.Join(StateDir, divertKey))); err != nil {
-		return Result{}, fmt.Errorf("runc: %w", ErrNotConfigured)
+	if _, err := os.Stat(dpkgDivert); err != nil {
+		if _, err := os.Lstat(h.path(filepath.Join(StateDir, divertKey))); err != nil {
+			return Result{}, fmt.Errorf("runc: %w", ErrNotConfigured)
+		}
+		return Result{}, fmt.Errorf("%s: isn't here, and dpkg has to know that runc has its place back: install it first: it is in the package dpkg", dpkgDivert)
 	}
 	d, err := h.diverter(dry)
 	if err != nil {
@@ -113,7 +109,11 @@ func (h Host) Undivert(busy func() error, dry bool) (Result, error) {
 		if err := d.mayReturn(path); err != nil {
 			return Result{}, err
 		}
-		out.Steps = append(out.Steps, Step{Action: "undivert", File: path, To: path + divertedSuffix})
+		step := Step{Action: "undivert", File: path}
+		if _, err := os.Lstat(h.path(path + divertedSuffix)); err == nil { // else the package was removed
+			step.To = path + divertedSuffix
+		}
+		out.Steps = append(out.Steps, step)
 	}
 	if err := busy(); err != nil || dry {
 		return out, err
@@ -141,49 +141,17 @@ func (h Host) diverter(dry bool) (*diverter, error) {
 			return nil, err
 		}
 	}
-	if d.st, err = h.loadDivert(); err == nil && d.st == nil && !dry {
-		err = d.sweep(filepath.Join(StateDir, divertKey))
+	if d.st, err = h.loadDivert(); err == nil && d.st == nil {
+		if !dry {
+			err = d.sweep(filepath.Join(StateDir, divertKey))
+		}
+		err = errors.Join(err, d.adopt())
 	}
 	if err != nil {
 		d.close()
 		return nil, err
 	}
 	return d, nil
-}
-
-func (h Host) loadDivert() (*divertState, error) {
-	path := filepath.Join(StateDir, divertKey, stateFile)
-	text, err := os.ReadFile(h.path(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, unpath(err))
-	}
-	st := &divertState{}
-	if err := json.Unmarshal(text, st); err != nil {
-		return nil, fmt.Errorf("%s: %w: it was written by another hand: see dpkg-divert --list, and remove %s", path, err, filepath.Dir(path))
-	}
-	if st.Version != stateVersion {
-		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
-	}
-	return st, nil
-}
-
-func (d *diverter) saveDivert() error {
-	dir := filepath.Join(StateDir, divertKey)
-	if err := os.Mkdir(d.path(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s: %w", dir, unpath(err))
-	}
-	text, err := json.MarshalIndent(d.st, "", "  ")
-	if err != nil {
-		return fmt.Errorf("bug: a state doesn't become JSON: %w", err)
-	}
-	if err := d.put(filepath.Join(dir, stateFile), append(text, '\n')); err != nil {
-		return err
-	}
-	checkpoint()
-	return nil
 }
 
 // targets is the paths where packages have runc, or had it before it was diverted.
@@ -214,8 +182,8 @@ func (d *diverter) look(path, program string) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if diverted != "" && (diverted != path+divertedSuffix || by != "LOCAL" || !ours) {
-		return false, fmt.Errorf("%s: is diverted to %s already (%s): take that back first: dpkg-divert --remove %s", path, diverted, by, path)
+	if diverted != "" && (!isOurs(path, diverted, by) || !ours) {
+		return false, elsewhere(path, diverted, by)
 	}
 	_, second := os.Lstat(d.path(path + divertedSuffix))
 	to, err := os.Readlink(d.path(path))
@@ -260,6 +228,15 @@ func (h Host) dpkg(args ...string) (string, error) {
 
 func (d *diverter) divert(path, program string) error {
 	second := path + divertedSuffix
+	// First the link, under another name: where that can't be made, nothing can.
+	next := nextLink(path)
+	if err := os.Remove(d.path(next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", next, unpath(err))
+	}
+	if err := os.Symlink(program, d.path(next)); err != nil {
+		return fmt.Errorf("%s: %w", next, linkError(err))
+	}
+	checkpoint()
 	if to, _, err := d.diversion(path); err != nil {
 		return err
 	} else if to == "" {
@@ -276,16 +253,11 @@ func (d *diverter) divert(path, program string) error {
 		}
 		checkpoint()
 	}
-	next := filepath.Join(filepath.Dir(path), ".runc.usernsctl")
-	if err := os.Remove(d.path(next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", next, unpath(err))
-	}
-	if err := os.Symlink(program, d.path(next)); err != nil {
-		return fmt.Errorf("%s: %w", next, linkError(err))
-	}
-	checkpoint()
 	return d.rename(next, path)
 }
+
+// nextLink is the name under which the link is made.
+func nextLink(path string) string { return filepath.Join(filepath.Dir(path), ".runc.usernsctl") }
 
 func (d *diverter) rename(from, to string) error {
 	err := os.Rename(d.path(from), d.path(to))
@@ -299,8 +271,16 @@ func (d *diverter) rename(from, to string) error {
 	return nil
 }
 
-// mayReturn refuses to give a path back that somebody has put something else at.
+// mayReturn refuses to give a path back that somebody has put something else at, or has diverted
+// in another way since.
 func (d *diverter) mayReturn(path string) error {
+	to, by, err := d.diversion(path)
+	switch {
+	case err != nil:
+		return err
+	case to != "" && !isOurs(path, to, by):
+		return elsewhere(path, to, by)
+	}
 	info, err := os.Lstat(d.path(path))
 	if err != nil {
 		return nil //nolint:nilerr // nothing is in the way
@@ -318,9 +298,10 @@ func (d *diverter) mayReturn(path string) error {
 
 func (d *diverter) undivert(path string) error {
 	second := path + divertedSuffix
-	for _, left := range []string{filepath.Join(filepath.Dir(path), ".runc.usernsctl")} {
-		if err := os.Remove(d.path(left)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", left, unpath(err))
+	next := nextLink(path)
+	if _, err := os.Readlink(d.path(next)); err == nil {
+		if err := os.Remove(d.path(next)); err != nil {
+			return fmt.Errorf("%s: %w", next, unpath(err))
 		}
 	}
 	first, ferr := os.Lstat(d.path(path))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -141,7 +142,7 @@ func TestDivertRefused(t *testing.T) {
 		{"another's diversion", func(h Host) {
 			_, err := h.dpkg("--no-rename", "--divert", "/usr/sbin/runc.other", "--package", "other", "--add", "/usr/sbin/runc")
 			must(t, err)
-		}, "/usr/sbin/runc: is diverted to /usr/sbin/runc.other already (other): take that back first"},
+		}, "/usr/sbin/runc: is diverted to /usr/sbin/runc.other already (other): take that back first: dpkg-divert --package other --no-rename --remove /usr/sbin/runc"},
 		{"the second name is taken", func(h Host) { h.put(t, "/usr/sbin/runc.userns-runtime", "x") }, "/usr/sbin/runc: is there, and so is /usr/sbin/runc.userns-runtime"},
 		{"the low-level runtime is that one", func(h Host) { h.runc(t, "/usr/sbin/runc", "1.5.2"); h.lowLevel(t, "/usr/sbin/runc") }, "sbin/runc: is what will be userns-runtime itself: install runc 1.2 or later at /usr/libexec/userns-runtime/runc"},
 		{"by a link", func(h Host) {
@@ -161,6 +162,56 @@ func TestDivertRefused(t *testing.T) {
 			t.Errorf("%s: refused, and something has changed", row.name)
 		}
 		h.stateIsGone(t)
+	}
+}
+
+// Where it fails, nothing of it is left, with dpkg neither.
+func TestDivertFails(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("chattr needs root")
+	}
+	for _, row := range []struct {
+		name string
+		do   func(h Host) (undo func())
+		want string
+	}{
+		{"the directory can't be written", func(h Host) func() {
+			must(t, exec.Command("chattr", "+i", h.path("/usr/sbin")).Run())
+			return func() { must(t, exec.Command("chattr", "-i", h.path("/usr/sbin")).Run()) }
+		}, "/usr/sbin/.runc.usernsctl: operation not permitted"},
+		{"runc can't get a second name", func(h Host) func() {
+			must(t, exec.Command("chattr", "+i", h.path("/usr/sbin/runc")).Run())
+			return func() { must(t, exec.Command("chattr", "-i", h.path("/usr/sbin/runc")).Run()) }
+		}, "/usr/sbin/runc.userns-runtime: operation not permitted"},
+		{"something is in the link's way", func(h Host) func() {
+			h.put(t, "/usr/sbin/.runc.usernsctl/x", "")
+			return func() {}
+		}, "/usr/sbin/.runc.usernsctl: remove: directory not empty"},
+	} {
+		h := dpkgHost(t)
+		undo := row.do(h)
+		was := h.tree(t)
+		_, err := h.Divert(h.program(), false)
+		undo()
+		wantError(t, err, row.want)
+		if h.tree(t) != was || h.diversions(t) != "" {
+			t.Errorf("%s: left: %s\n%swant\n%s", row.name, h.diversions(t), h.tree(t), was)
+		}
+		h.stateIsGone(t)
+	}
+	// One that was diverted before stays so.
+	h := dpkgHost(t)
+	_, err := h.Divert(h.program(), false)
+	must(t, err)
+	now, list := h.tree(t), h.diversions(t)
+	h.runc(t, "/usr/bin/runc", "1.3.0")
+	h.put(t, "/usr/bin/.runc.usernsctl/x", "")
+	_, err = h.Divert(h.program(), false)
+	wantError(t, err, "/usr/bin/.runc.usernsctl: ")
+	must(t, os.RemoveAll(h.path("/usr/bin/.runc.usernsctl")), os.Remove(h.path("/usr/bin/runc")))
+	st, err := h.loadDivert()
+	if h.tree(t) != now || h.diversions(t) != list || err != nil || st.Phase != done || len(st.Paths) != 1 {
+		t.Errorf("left: %+v, %v, %s\n%s", st, err, h.diversions(t), h.tree(t))
 	}
 }
 
@@ -198,6 +249,46 @@ func TestDivertLater(t *testing.T) {
 				t.Errorf("%q, %v", to, err)
 			}
 		}, "", "1.1.5"},
+		{"somebody has diverted it elsewhere", func(t *testing.T, h Host) {
+			_, err := h.dpkg("--no-rename", "--remove", first)
+			must(t, err)
+			_, err = h.dpkg("--no-rename", "--divert", first+".other", "--add", first)
+			must(t, err)
+			was := h.tree(t)
+			for _, dry := range []bool{true, false} {
+				_, err = h.Undivert(free, dry)
+				wantError(t, err, first+": is diverted to /usr/sbin/runc.other already (LOCAL): take that back first: dpkg-divert --local --no-rename --remove "+first)
+			}
+			if h.tree(t) != was {
+				t.Error("refused, and something has changed")
+			}
+			_, err = h.dpkg("--local", "--no-rename", "--remove", first)
+			must(t, err)
+		}, "", "1.1.5"},
+		{"the state is lost", func(t *testing.T, h Host) { must(t, os.RemoveAll(h.path(StateDir))) }, "", "1.1.5"},
+		{"the state is lost, and dpkg's", func(t *testing.T, h Host) {
+			_, err := h.dpkg("--no-rename", "--remove", first)
+			must(t, err, os.RemoveAll(h.path(StateDir)))
+		}, "", "1.1.5"},
+		{"the state is lost, and the link", func(t *testing.T, h Host) {
+			must(t, os.RemoveAll(h.path(StateDir)), os.Remove(h.path(first)))
+		}, "", "1.1.5"},
+		{"the state is lost, and it is diverted again", func(t *testing.T, h Host) {
+			must(t, os.RemoveAll(h.path(StateDir)))
+			now := h.tree(t)
+			out, err := h.Divert(h.program(), false)
+			must(t, err)
+			st, err := h.loadDivert()
+			if err != nil || st == nil || st.Phase != done || len(out.Steps) != 0 || h.tree(t) != now {
+				t.Errorf("%+v, %v, %+v", st, err, out)
+			}
+		}, "", "1.1.5"},
+		{"the state is lost, and somebody has put another runc over the link", func(t *testing.T, h Host) {
+			must(t, os.RemoveAll(h.path(StateDir)), os.Remove(h.path(first)))
+			h.runc(t, first, "1.4.0")
+			_, err := h.Divert(h.program(), false)
+			wantError(t, err, "/usr/sbin/runc: is there, and so is /usr/sbin/runc.userns-runtime")
+		}, "/usr/sbin/runc: isn't the link to", "1.4.0"},
 		{"the administrator has taken it back", func(t *testing.T, h Host) {
 			must(t, os.Remove(h.path(first)))
 			_, err := h.dpkg("--rename", "--remove", first)
@@ -209,7 +300,11 @@ func TestDivertLater(t *testing.T) {
 			_, err := h.Divert(h.program(), false)
 			must(t, err)
 			row.do(t, h)
-			_, err = h.Undivert(free, false)
+			_, gone := os.Lstat(h.path(second))
+			out, err := h.Undivert(free, false)
+			if err == nil && len(out.Steps) == 1 && (out.Steps[0].To == "") != (gone != nil) {
+				t.Errorf("it says %+v", out.Steps)
+			}
 			if row.undo != "" {
 				wantError(t, err, row.undo)
 			} else {

@@ -187,7 +187,7 @@ func (h Host) states() (found []*state, err error) {
 func (h Host) salvage(key string) string {
 	dir := filepath.Join(StateDir, key)
 	var kept []string
-	entries, _ := os.ReadDir(h.path(dir)) //nolint:errcheck // then none are named
+	entries, _ := os.ReadDir(h.path(dir)) // then none are named
 	for _, e := range entries {
 		if e.Name() != stateFile {
 			kept = append(kept, rootfile.ShellQuote(filepath.Join(dir, e.Name())))
