@@ -407,7 +407,8 @@ func TestBrokenState(t *testing.T) {
 // By another hand: nothing to do, and nothing to undo.
 func TestByHand(t *testing.T) {
 	h := emptyHost(t)
-	h.put(t, "/etc/docker/daemon.json", `{"default-runtime":"userns","runtimes":{"userns":{"runtimeArgs":["--owner","a"],"path":"/usr/bin/userns-runtime"}}}`)
+	h.put(t, "/etc/docker/daemon.json", `{"default-runtime":"userns","runtimes":{"userns":{"path":"/usr/bin/userns-runtime-a"}}}`)
+	must(t, os.Symlink("userns-runtime", h.path("/usr/bin/userns-runtime-a")))
 	was := h.tree(t)
 	out, err := h.Configure("docker", request("a"), false)
 	must(t, err)

@@ -42,9 +42,6 @@ func editDocker(v view, r Request, program string) (edited, error) {
 		return edited{}, in(r.File, err)
 	}
 	entry := jsonObject{{"path", program}}
-	if r.Owner != "" {
-		entry = append(entry, jsonField{"runtimeArgs", []string{"--owner", r.Owner}})
-	}
 	if err := dockerMay(text, root, entry); err != nil {
 		return edited{}, in(r.File, err)
 	}

@@ -40,7 +40,6 @@ type Plan struct {
 // engine is what is known of one.
 type engine struct {
 	name, file string
-	link       bool // the owner is told by the program's name
 	// edit plans the change of the file that decides.
 	edit func(v view, r Request, program string) (edited, error)
 	// uses says whether a text of its file has something of ours.
@@ -59,9 +58,9 @@ type edited struct {
 
 var all = []engine{
 	{name: "docker", file: DockerFile, edit: editDocker, uses: usesDocker, daemon: "dockerd", restart: "reload docker"},
-	{name: "containerd", file: "/etc/containerd/config.toml", link: true, edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
-	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", link: true, edit: editPodman, uses: usesDropin([]string{"engine"}, "runtime", "runtimes")},
-	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", link: true, edit: editCRIO, uses: usesDropin([]string{"crio", "runtime"}, "default_runtime", "runtimes"), daemon: "crio", restart: "restart crio"},
+	{name: "containerd", file: "/etc/containerd/config.toml", edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
+	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", edit: editPodman, uses: usesDropin([]string{"engine"}, "runtime", "runtimes")},
+	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", edit: editCRIO, uses: usesDropin([]string{"crio", "runtime"}, "default_runtime", "runtimes"), daemon: "crio", restart: "restart crio"},
 }
 
 // Names is the engines that are known.
@@ -104,8 +103,11 @@ func (e engine) plan(v view, r Request) (*Plan, error) {
 	if !filepath.IsAbs(r.File) {
 		return nil, fmt.Errorf("%s: expected an absolute path", r.File)
 	}
+	// An owner is told by the program's name, to dockerd too: where a runtime has runtimeArgs, it
+	// writes a shell script of them, in which they aren't quoted, and which it removes under
+	// containers that live when they change (moby 20.10, daemon/runtime_unix.go).
 	program, link := r.Program, ""
-	if r.Owner != "" && e.link {
+	if r.Owner != "" {
 		if strings.ContainsAny(r.Owner, "/\x00") {
 			return nil, fmt.Errorf("owner %s: %s knows an owner by the name of a link, which can't hold a slash: name the owner by a [[rule]] of the configuration", show(r.Owner), e.name)
 		}

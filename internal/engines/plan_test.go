@@ -56,6 +56,33 @@ func TestDockerRefused(t *testing.T) {
 	}
 }
 
+// An owner is told to dockerd as to the others, by a link: nothing that it would put into a shell
+// script of its own.
+func TestDockerOwner(t *testing.T) {
+	h := emptyHost(t)
+	owner := `DOM\a;$(id)`
+	_, err := h.Configure("docker", request(owner), false)
+	must(t, err)
+	text, err := os.ReadFile(h.path(DockerFile))
+	must(t, err)
+	tree, err := decodeJSON(text)
+	must(t, err)
+	if got := valueAt(tree, dockerRuntimes, RuntimeName); !reflect.DeepEqual(got, map[string]any{"path": "/usr/bin/userns-runtime-" + owner}) {
+		t.Errorf("got %v", got)
+	}
+	// Containers that live have it from who started them: it stays.
+	_, err = h.Configure("docker", usual, false)
+	must(t, err)
+	if to, err := os.Readlink(h.path("/usr/bin/userns-runtime-" + owner)); err != nil || to != ProgramName {
+		t.Errorf("got %q, %v", to, err)
+	}
+	_, err = h.Undo("docker", "", free, false)
+	must(t, err)
+	if _, err := os.Lstat(h.path("/usr/bin/userns-runtime-" + owner)); !os.IsNotExist(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // proc is a process of whoever runs the test.
 func (h Host) proc(t *testing.T, pid int, args ...string) {
 	t.Helper()

@@ -140,11 +140,27 @@ daemon_json() {
 	patiently docker_default userns
 	must docker run --rm busybox cat /proc/self/uid_map
 	is "0 $((START + COUNT)) $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
+	must docker run -d --name live busybox sleep 1000
 	says . docker --file "$D/daemon.json"
 	kill -HUP "$(kept docker)"
 	sleep 1
 	must docker run --rm busybox cat /proc/self/uid_map
 	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
+	# Which those that alice has don't feel.
+	must docker exec live true
+	must docker stop -t 0 live
+	must docker start live
+	must docker exec live true
+	must docker rm -f live
+	# A name that a shell would take for something else.
+	# shellcheck disable=SC1003 # a backslash is meant
+	local name='DOM\a;$(id)*'
+	printf '%s:%s:%s:\n' dockroot "$START" "$COUNT" "$name" "$((START + COUNT))" "$COUNT" >"$BOOK"
+	says . docker --owner "$name" --file "$D/daemon.json"
+	kill -HUP "$(kept docker)"
+	sleep 1
+	must docker run --rm busybox cat /proc/self/uid_map
+	is "0 $((START + COUNT)) $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
 	says . docker --undo --file "$D/daemon.json"
 	cmp "$W/was" "$D/daemon.json"
 }
