@@ -277,7 +277,8 @@ func (p *program) unconfigure(do *configuring) error {
 		return failed(hint, "configure: %w", err)
 	}
 	if do.engine != "" {
-		if _, err := do.host.Undo(do.engine, do.file, do.free, true); err != nil {
+		// Where there is nothing, the call below says so, and sweeps what a killed one has left.
+		if _, err := do.host.Undo(do.engine, do.file, do.free, true); err != nil && (do.dry || !errors.Is(err, engines.ErrNotConfigured)) {
 			return notConfigured(err)
 		}
 	}

@@ -396,6 +396,13 @@ daemon_json() {
 	wont 2 "flag --dryrun: unknown: did you mean --dry-run\\?" crio --dryrun
 	wont 1 "/etc/crio/crio.conf.d/50-userns-runtime.conf: nothing was written by this program, so there is nothing to undo" crio --undo
 	has "$errput" "^usernsctl: try: usernsctl configure --help"
+	# What a killed one has left, a copy of somebody's file, goes with it.
+	mkdir -p /var/lib/userns-runtime/configure/crio
+	touch /var/lib/userns-runtime/configure/crio/copy.new
+	wont 1 "nothing was written by this program, so there is nothing to undo" crio --undo --dry-run
+	[[ -e /var/lib/userns-runtime/configure/crio ]]
+	wont 1 "nothing was written by this program, so there is nothing to undo" crio --undo
+	[[ ! -e /var/lib/userns-runtime/configure/crio ]]
 	wont 1 "runc: nothing was written by this program" --divert --undo
 	must setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '! "$@" 2>&1' - "$CTL" configure crio
 	has "$output" "^usernsctl: configure: needs root: you are UID 65534$"
