@@ -4,6 +4,7 @@ package engines
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -65,12 +66,23 @@ func editContainerd(v view, r Request, program string) (edited, error) {
 		target = main
 	}
 	out := edited{file: target.path, old: target.text}
-	// What containerd 2 merges, it merges from all files; 1.x forgets the others.
-	among := []criFile{target}
-	if version >= 3 {
-		among = slices.Insert(files, 0, target)
+	// What containerd 2 merges, it merges from all files, of which the last wins; 1.x forgets the
+	// others. A file of version 2 is read by either.
+	merged := []criFile{target}
+	for _, f := range slices.Backward(files) {
+		if f.path != target.path {
+			merged = append(merged, f)
+		}
+		if err := f.oneVersion(version); err != nil {
+			return edited{}, err
+		}
 	}
-	c := criEdit{target: target, among: among, section: append(section, "containerd"), program: program, version: version}
+	c := criEdit{target: target, among: merged, section: append(section, "containerd"), program: program, version: version}
+	if version == 2 {
+		if c, err = c.forBoth(); err != nil {
+			return edited{}, err
+		}
+	}
 	if out.new, err = c.text(); err != nil {
 		return edited{}, err
 	}
@@ -118,6 +130,19 @@ func versionOf(f criFile) (int64, error) {
 		return 0, fmt.Errorf("%s:%d: has no version, and so is of version 1: expected 2 or 3: %s", f.path, line, mend)
 	}
 	return 0, fmt.Errorf("%s:%d: version %v: expected 2 or 3: %s", f.path, line, f.at("version"), mend)
+}
+
+// oneVersion refuses a file that has the section of the other version: containerd 2 migrates each
+// file by its own version before it merges them. One that says that it is of version 3 isn't.
+func (f criFile) oneVersion(version int64) error {
+	for of, name := range criSections {
+		if of == version || of == 2 && f.at("version") == int64(3) || f.at("plugins", name, "containerd") == nil {
+			continue
+		}
+		return fmt.Errorf("%s:%d: has the section %s of version %d, where the main file is of version %d: containerd 2 takes both, so that it can't be told which wins: move what is in it to %s",
+			f.path, f.line("plugins", name, "containerd"), name, of, version, criSections[version])
+	}
+	return nil
 }
 
 // criFiles is the main file, and then what it imports and those do, in the order in which
@@ -231,7 +256,7 @@ func (v view) criDropin(main criFile) (criFile, error) {
 // criEdit is the change of one file.
 type criEdit struct {
 	target  criFile
-	among   []criFile // that say what holds now; the first wins
+	among   []criFile // that say what holds now, merged; the first wins
 	section []string  // plugins.NAME.containerd
 	program string
 	version int64
@@ -245,14 +270,51 @@ func (c criEdit) with(tree map[string]any, value any, names ...string) map[strin
 	return withValue(tree, value, path[0], path[1:]...)
 }
 
-// now is what holds at a path, and the file that says it.
-func (c criEdit) now(names ...string) (any, criFile) {
-	for _, f := range c.among {
+// now is what holds at a path, and the file that says it, or the last that adds to it.
+func (c criEdit) now(names ...string) (value any, file criFile) {
+	file = c.target
+	for _, f := range slices.Backward(c.among) {
 		if v := f.at(c.path(names...)...); v != nil {
-			return v, f
+			value, file = mergedValue(value, v), f
 		}
 	}
-	return nil, c.target
+	return value, file
+}
+
+// mergedValue is a value over which another is merged: tables by their keys.
+func mergedValue(under, over any) any {
+	a, ok := under.(map[string]any)
+	b, too := over.(map[string]any)
+	if !ok || !too {
+		return over
+	}
+	out := maps.Clone(a)
+	for key, value := range b {
+		out[key] = mergedValue(out[key], value)
+	}
+	return out
+}
+
+// forBoth is the edit as for containerd 1.x, which knows the file alone, once it is sure that
+// 2 would take nothing else over from the other files.
+func (c criEdit) forBoth() (criEdit, error) {
+	alone := c
+	alone.among = []criFile{c.target}
+	merged, err := c.settings()
+	if err != nil {
+		return c, err
+	}
+	settings, err := alone.settings()
+	if err != nil || reflect.DeepEqual(merged, settings) {
+		return alone, err
+	}
+	for _, f := range c.among[1:] {
+		if path := c.path("runtimes", "runc"); f.at(path...) != nil {
+			return c, fmt.Errorf("%s:%d: the runtime runc is set here, which containerd 1.x forgets, since %s has a section of the CRI plugin too, and 2 doesn't: move it there, so that it is one for both",
+				f.path, f.line(path...), c.target.path)
+		}
+	}
+	return c, fmt.Errorf("bug: %s: what is merged differs, and nothing was", c.target.path)
 }
 
 const defaultRuntimeName = "default_runtime_name"
@@ -284,6 +346,10 @@ func (c criEdit) text() ([]byte, error) {
 		want = c.with(want, RuntimeName, defaultRuntimeName)
 	}
 	text := t.text
+	if v, f := c.now("runtimes", RuntimeName); f.path != c.target.path && !c.same(v) {
+		return nil, fmt.Errorf("%s:%d: the runtime %s is there already, and its program isn't %s: take it out first: what is written for it is lost otherwise",
+			f.path, f.line(c.path("runtimes", RuntimeName)...), RuntimeName, c.program)
+	}
 	switch have := t.at(c.path("runtimes", RuntimeName)...); {
 	case have == nil:
 		more, ok := c.lines(settings)
@@ -335,6 +401,11 @@ func (c criEdit) byHand(settings map[string]any) error {
 // program. So what kubelet needs of it stays, such as SystemdCgroup.
 func (c criEdit) settings() (map[string]any, error) {
 	name := "runc"
+	old := []string{"default_runtime", "runtime_type"}
+	if v, f := c.now(old...); c.version == 2 && v != nil && v != "" {
+		return nil, fmt.Errorf("%s:%d: default_runtime is set, to %s: containerd 1.x takes that, whatever %s is: take the table out first, and give what needs it a name in runtimes, and a RuntimeClass",
+			f.path, f.line(c.path(old...)...), show(fmt.Sprint(v)), defaultRuntimeName)
+	}
 	if v, f := c.now(defaultRuntimeName); v != nil && v != RuntimeName {
 		if v != "runc" {
 			return nil, fmt.Errorf("%s:%d: %s is %s, which somebody chose: take the line out first, and name it in a RuntimeClass for the pods that need it",
@@ -353,8 +424,9 @@ func (c criEdit) settings() (map[string]any, error) {
 		for key, value := range table {
 			out[key] = value
 		}
-		if kind, ok := table["runtime_type"]; ok && kind != runcShim && kind != "" {
-			return nil, fmt.Errorf("%s:%d: the runtime %s has the type %s: expected %s, whose program can be another", f.path, line, name, show(fmt.Sprint(kind)), runcShim)
+		if kind, f := c.now("runtimes", name, "runtime_type"); kind != nil && kind != runcShim && kind != "" {
+			return nil, fmt.Errorf("%s:%d: the runtime %s has the type %s: expected %s, whose program can be another",
+				f.path, f.line(c.path("runtimes", name, "runtime_type")...), name, show(fmt.Sprint(kind)), runcShim)
 		}
 		out["runtime_type"] = runcShim
 		if given, ok := table["options"].(map[string]any); ok {
@@ -363,8 +435,10 @@ func (c criEdit) settings() (map[string]any, error) {
 			}
 		}
 		if was, _ := options["BinaryName"].(string); was != "" && filepath.Base(was) != "runc" {
+			path := []string{"runtimes", name, "options", "BinaryName"}
+			_, f := c.now(path...)
 			return nil, fmt.Errorf("%s:%d: the runtime %s runs %s, which somebody chose: give it another name, and name that in a RuntimeClass for the pods that need it",
-				f.path, f.line(c.path("runtimes", name, "options")...), name, show(was))
+				f.path, f.line(c.path(path...)...), name, show(was))
 		}
 	}
 	options["BinaryName"] = c.program

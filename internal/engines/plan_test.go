@@ -215,6 +215,7 @@ func TestContainerdRefused(t *testing.T) {
 		{"a version to come", "\nversion = 9\n", "/etc/containerd/config.toml:2: version 9: expected 2 or 3"},
 		{"another default", "version = 2\n[" + cri2 + "]\ndefault_runtime_name = \"nvidia\"\n", "/etc/containerd/config.toml:3: default_runtime_name is \"nvidia\", which somebody chose"},
 		{"runc is another program", "version = 2\n[" + cri2 + ".runtimes.runc.options]\nBinaryName = '/usr/bin/crun'\n", "/etc/containerd/config.toml:3: the runtime runc runs \"/usr/bin/crun\", which somebody chose"},
+		{"a default of old, which wins", "version = 2\n[" + cri2 + ".default_runtime]\nruntime_type = 'io.containerd.runc.v2'\n", "/etc/containerd/config.toml:3: default_runtime is set, to \"io.containerd.runc.v2\": containerd 1.x takes that, whatever default_runtime_name is"},
 		{"runc is another shim", "version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = 'io.containerd.kata.v2'\n", "the runtime runc has the type \"io.containerd.kata.v2\""},
 		{"another userns", "version = 2\n[" + cri2 + ".runtimes.userns]\nruntime_type = 'io.containerd.runc.v2'\n", "/etc/containerd/config.toml:3: the runtime userns is there already"},
 		{"inline tables", "version = 2\nplugins = {'io.containerd.grpc.v1.cri' = {containerd = {}}}\n", "/etc/containerd/config.toml:2: the tables of the CRI plugin are written in a way that none can be added to: set default_runtime_name to \"userns\" by hand, and add:\n[" + cri2},
@@ -287,6 +288,101 @@ func TestContainerdImports(t *testing.T) {
 	_, _, warnings, err := planned(t, h, "containerd", usual)
 	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "process 9 reads /x.toml") || !strings.HasPrefix(warnings[1], "/etc/containerd/config.toml:2: the CRI plugin is disabled") {
 		t.Errorf("got %q, %v", warnings, err)
+	}
+}
+
+// What several files say is what containerd takes of them: 2 merges them, each by its own version,
+// and the last wins; 1.x forgets all but the last.
+func TestContainerdFiles(t *testing.T) {
+	const (
+		v2 = "version = 2\nimports = ['conf.d/*.toml']\n"
+		v3 = "version = 3\nimports = ['conf.d/*.toml']\n"
+	)
+	cri3 := strings.ReplaceAll(cri2, "grpc.v1.cri", "cri.v1.runtime")
+	runc := func(cri string) string {
+		return "[" + cri + ".runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n[" + cri + ".runtimes.runc.options]\nSystemdCgroup = true\n"
+	}
+	for _, row := range []struct {
+		name         string
+		main, ten    string
+		twenty, want string   // want is in the error
+		has          []string // else in the file that is changed, which is 20.toml
+	}{
+		{
+			name: "the last that says it wins", main: v3 + "[" + cri3 + "]\ndefault_runtime_name = 'runc'\n", ten: "version = 3\n[" + cri3 + "]\ndefault_runtime_name = 'nvidia'\n",
+			twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n", want: `/etc/containerd/conf.d/10.toml:3: default_runtime_name is "nvidia", which somebody chose`,
+		},
+		{
+			name: "which may be runc", main: v3 + "[" + cri3 + "]\ndefault_runtime_name = 'nvidia'\n", ten: "version = 3\n[" + cri3 + "]\ndefault_runtime_name = 'runc'\n",
+			twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n", has: []string{`default_runtime_name = "userns"`},
+		},
+		{
+			name: "tables are merged", main: v3 + runc(cri3), ten: "version = 3\n[" + cri3 + ".runtimes.runc.options]\nIoUid = 7\nSystemdCgroup = false\n",
+			twenty: "version = 3\n[" + cri3 + ".runtimes.runc]\nsnapshotter = 'x'\n", has: []string{"snapshotter = \"x\"", "IoUid = 7\nSystemdCgroup = false\n"},
+		},
+		{
+			name: "somebody's userns in another file", main: v3 + "[" + cri3 + ".runtimes.userns]\nruntime_type = 'io.containerd.kata.v2'\n", twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n",
+			want: "/etc/containerd/config.toml:4: the runtime userns is there already",
+		},
+		{
+			name: "another shim in another file", main: v3 + "[" + cri3 + ".runtimes.runc]\nruntime_type = 'io.containerd.kata.v2'\n", twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n",
+			want: "/etc/containerd/config.toml:4: the runtime runc has the type",
+		},
+		{
+			name: "another program in another file", main: v3 + "[" + cri3 + ".runtimes.runc.options]\nBinaryName = '/crun'\n", twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n",
+			want: `/etc/containerd/config.toml:4: the runtime runc runs "/crun"`,
+		},
+		{
+			name: "a file of version 2 below one of 3", main: v3 + "[" + cri3 + "]\ndefault_runtime_name = 'runc'\n", twenty: "version = 2\n[" + cri2 + "]\ndefault_runtime_name = 'nvidia'\n",
+			want: "/etc/containerd/conf.d/20.toml:3: has the section io.containerd.grpc.v1.cri of version 2, where the main file is of version 3",
+		},
+		{
+			name: "one without a version", main: v3 + "[" + cri3 + "]\ndefault_runtime_name = 'runc'\n", twenty: "[" + cri2 + "]\ndefault_runtime_name = 'nvidia'\n",
+			want: "/etc/containerd/conf.d/20.toml:2: has the section io.containerd.grpc.v1.cri of version 2",
+		},
+		{
+			name: "the old section, which is nothing in version 3", main: v3, twenty: "version = 3\n[" + cri2 + "]\ndefault_runtime_name = 'x'\n[" + cri3 + "]\nsnapshotter = 'x'\n",
+			has: []string{"'x'\n[" + cri3 + "]\ndefault_runtime_name = \"userns\"\n"},
+		},
+		{
+			name: "the section of 3 in version 2", main: v2, twenty: "version = 2\n[" + cri3 + "]\ndefault_runtime_name = 'nvidia'\n",
+			want: "/etc/containerd/conf.d/20.toml:3: has the section io.containerd.cri.v1.runtime of version 3",
+		},
+		{
+			name: "a default that 1.x forgets, and 2 doesn't", main: v2 + "[" + cri2 + "]\ndefault_runtime_name = 'nvidia'\n", twenty: "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'x'\n",
+			want: `/etc/containerd/config.toml:4: default_runtime_name is "nvidia", which somebody chose`,
+		},
+		{
+			name: "a runc that 1.x forgets, and 2 doesn't", main: v2, ten: "version = 2\n" + runc(cri2), twenty: "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'x'\n",
+			want: "/etc/containerd/conf.d/10.toml:3: the runtime runc is set here, which containerd 1.x forgets, since /etc/containerd/conf.d/20.toml has a section of the CRI plugin too, and 2 doesn't: move it there",
+		},
+		{
+			name: "a runc that is the same for both", main: v2 + runc(cri2), twenty: "version = 2\n" + runc(cri2), has: []string{"SystemdCgroup = true\n"},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := emptyHost(t)
+			h.put(t, "/etc/containerd/config.toml", row.main)
+			h.put(t, "/etc/containerd/conf.d/10.toml", row.ten)
+			h.put(t, "/etc/containerd/conf.d/20.toml", row.twenty)
+			was := h.tree(t)
+			_, err := h.Configure("containerd", usual, false)
+			if row.want != "" {
+				wantError(t, err, row.want)
+				if h.tree(t) != was {
+					t.Error("refused, and something has changed")
+				}
+				return
+			}
+			must(t, err)
+			text, err := os.ReadFile(h.path("/etc/containerd/conf.d/20.toml"))
+			must(t, err)
+			for _, part := range append(row.has, "BinaryName") {
+				if !strings.Contains(string(text), part) {
+					t.Errorf("%q isn't in\n%s", part, text)
+				}
+			}
+		})
 	}
 }
 
