@@ -3,7 +3,9 @@
 package engines
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -15,7 +17,9 @@ type dropin struct {
 	engine string
 	path   string
 	before []string // files that are read first
-	lines  []string
+	// every says that the engine reads all files below the directory, whatever their names' end.
+	every bool
+	lines []string
 	// The key that says which runtime is the default, and the table of runtimes.
 	key, table []string
 	// What the key means where nobody chose; it is taken over.
@@ -41,18 +45,12 @@ func (d dropin) edit(v view) (edited, error) {
 	if old != nil {
 		out.new = old
 	}
-	files := slices.Clone(d.before)
 	dir := filepath.Dir(d.path)
-	names, err := v.list(dir)
+	others, err := d.others(v)
 	if err != nil {
 		return edited{}, err
 	}
-	for _, name := range names {
-		if strings.HasSuffix(name, filepath.Ext(d.path)) && name != filepath.Base(d.path) {
-			files = append(files, filepath.Join(dir, name))
-		}
-	}
-	for _, file := range files {
+	for _, file := range slices.Concat(d.before, others) {
 		text, err := v.read(file)
 		if err != nil {
 			return edited{}, err
@@ -61,12 +59,47 @@ func (d dropin) edit(v view) (edited, error) {
 		if err != nil {
 			return edited{}, in(file, err)
 		}
-		later := filepath.Dir(file) == dir && file > d.path
+		name, beside := strings.CutPrefix(file, dir+"/")
+		first, _, _ := strings.Cut(name, "/")
+		later := beside && first > filepath.Base(d.path)
 		if err := d.judge(file, t, later); err != nil {
 			return edited{}, err
 		}
 	}
 	return out, nil
+}
+
+// others is the files that the engine reads from the directory but ours, and but what an edit of it
+// that was killed has left there.
+func (d dropin) others(v view) (files []string, err error) {
+	dir, base := filepath.Split(d.path)
+	skip := map[string]bool{base: true}
+	for _, left := range []string{base + "-", base + ".lock", "." + base + ".lockedfile", "." + base + ".lockedfile-", "." + base + "-.usernsctl"} {
+		text, err := v.read(dir + left)
+		skip[left] = err == nil && (len(text) == 0 || usesDropin(d.table[:len(d.table)-1], d.key[len(d.key)-1], d.table[len(d.table)-1])(text))
+	}
+	if !d.every {
+		names, err := v.list(filepath.Clean(dir))
+		for _, name := range names {
+			if strings.HasSuffix(name, filepath.Ext(base)) && !skip[name] {
+				files = append(files, dir+name)
+			}
+		}
+		return files, err
+	}
+	err = filepath.WalkDir(v.Host.path(filepath.Clean(dir)), func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !e.IsDir() && !skip[strings.TrimPrefix(v.name(path), dir)]:
+			files = append(files, v.name(path))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", dir, unpath(err))
+	}
+	return files, nil
 }
 
 // judge refuses a file that says something else about the default, or about what ours means.
@@ -222,6 +255,7 @@ const crioRoot = "/run/userns-crio"
 func editCRIO(v view, r Request, program string) (edited, error) {
 	return dropin{
 		engine: "crio", path: r.File,
+		every:  true, // pkg/config/config.go, UpdateFromPath
 		before: []string{"/etc/crio/crio.conf"},
 		key:    []string{"crio", "runtime", "default_runtime"}, table: []string{"crio", "runtime", "runtimes"},
 		stock: []string{"", "runc", "crun"}, other: "a RuntimeClass whose handler is %s",

@@ -405,6 +405,13 @@ func TestDropIns(t *testing.T) {
 		{"podman", "/usr/share/containers/containers.conf.d/1.conf", "[engine]\nruntime = 'kata'\n", "/usr/share/containers/containers.conf.d/1.conf:2: runtime is \"kata\""},
 		{"crio", crio + "10-crio.conf", "[crio.runtime]\ndefault_runtime = 'crun'\n", ""},
 		{"crio", "/etc/crio/crio.conf", "[crio.runtime]\ndefault_runtime = 'kata'\n", "/etc/crio/crio.conf:2: default_runtime is \"kata\", which somebody chose: take the line out first, and start what needs it by: a RuntimeClass whose handler is kata"},
+		{"crio", crio + "99-kata", "[crio.runtime]\ndefault_runtime = 'kata'\n", crio + "99-kata:2: default_runtime is \"kata\", and is read after 50-userns-runtime.conf"},
+		{"crio", crio + "99.d/10.toml", "[crio.runtime]\ndefault_runtime = 'runc'\n", crio + "99.d/10.toml:2: default_runtime is \"runc\", and is read after 50-userns-runtime.conf"},
+		{"crio", crio + "10.d/99.conf.rpmsave", "[crio.runtime]\ndefault_runtime = 'runc'\n", ""},
+		{"crio", crio + "10.d/99.conf.rpmsave", "[crio.runtime]\ndefault_runtime = 'kata'\n", crio + "10.d/99.conf.rpmsave:2: default_runtime is \"kata\", which somebody chose"},
+		{"crio", crio + "README", "not TOML\n", crio + "README:1:5: "},
+		{"crio", crio + ".50-userns-runtime.conf.lockedfile", "[crio.runtime]\ndefault_runtime = 'userns'\n[crio.runtime.runtimes.userns]\nruntime_path = '/usr/bin/userns-runtime-bob'\n", ""},
+		{"crio", crio + "50-userns-runtime.conf-", "[crio.runtime]\ndefault_runtime = 'kata'\n", crio + "50-userns-runtime.conf-:2: default_runtime is \"kata\", and is read after"},
 		{"crio", crio + "99.conf", "[crio.runtime]\ndefault_runtime = 'crun'\n", crio + "99.conf:2: default_runtime is \"crun\", and is read after 50-userns-runtime.conf"},
 	} {
 		h := emptyHost(t)
