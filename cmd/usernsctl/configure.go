@@ -22,6 +22,8 @@ import (
 const (
 	flagDivert = "divert"
 	flagFile   = "file"
+	// flagCutExec is consent to what --divert does to containers that are there.
+	flagCutExec = "cut-exec"
 )
 
 func (p *program) configureVerb() *cli.Command {
@@ -37,6 +39,7 @@ func (p *program) configureVerb() *cli.Command {
 			yes(flagUndo, "give back what was before"),
 			text(flagOwner, "`NAME` whose ranges the engine's containers get"),
 			yes(flagDivert, "put userns-runtime in the place of the packages' runc (dpkg-divert)"),
+			yes(flagCutExec, "divert runc although exec and health checks fail from then on in containers that it started before"),
 			text(flagFile, "`PATH` of the engine's configuration, if it isn't the usual one"),
 			jsonFlag("what was changed"),
 		},
@@ -52,6 +55,7 @@ type configuring struct {
 	divert bool
 	undo   bool
 	dry    bool
+	cut    bool
 	host   engines.Host
 	result []engines.Step
 	edited string // the engine's file
@@ -85,7 +89,7 @@ func configuringOf(c *cli.Context) (*configuring, error) {
 	if err != nil {
 		return nil, err
 	}
-	do := &configuring{file: c.String(flagFile), divert: c.Bool(flagDivert), undo: c.Bool(flagUndo), dry: c.Bool(flagDryRun)}
+	do := &configuring{file: c.String(flagFile), divert: c.Bool(flagDivert), undo: c.Bool(flagUndo), dry: c.Bool(flagDryRun), cut: c.Bool(flagCutExec)}
 	switch {
 	case len(words) == 0 && !do.divert:
 		return nil, misused("configure", "ENGINE is missing: expected one of %s, or --%s", strings.Join(engines.Names(), ", "), flagDivert)
@@ -109,6 +113,9 @@ func configuringOf(c *cli.Context) (*configuring, error) {
 		if do.owner, err = ownerOf(c, c.String(flagOwner)); err != nil {
 			return nil, err
 		}
+	}
+	if do.cut && (!do.divert || do.undo) {
+		return nil, misused("configure", "--%s: has a meaning with --%s alone: leave it out", flagCutExec, flagDivert)
 	}
 	if c.IsSet(flagFile) && (!strings.HasPrefix(do.file, "/") || strings.HasSuffix(do.file, "/")) {
 		return nil, misused("configure", "--%s: %q: expected an absolute path of a file", flagFile, do.file)
@@ -146,8 +153,12 @@ func (p *program) setUp(do *configuring) error {
 		if err := divertOwned(cfg); err != nil {
 			return err
 		}
-		if _, err := do.host.Divert(program, true); err != nil {
+		out, err := do.host.Divert(program, true)
+		if err != nil {
 			return failed("", "configure: %w", err)
+		}
+		if err := p.startedBare(do, len(out.Steps) > 0); err != nil {
+			return err
 		}
 	}
 	if do.engine != "" {
@@ -164,30 +175,34 @@ func (p *program) setUp(do *configuring) error {
 			return failed("", "configure: %w", err)
 		}
 		p.tell(do, out, "already: userns-runtime is in the place of runc")
-		if err := p.startedBare(do.host); err != nil {
-			return err
-		}
 	}
 	p.takesEffect(do)
 	return nil
 }
 
-// startedBare warns of containers that runc started before it was diverted. Nobody knows the IDs of
-// what runs in them but that they are the host's own, so that exec refuses them.
-func (p *program) startedBare(host engines.Host) error {
-	leases, err := census.Leases()
+// startedBare refuses a diversion while there are containers that runc started before it, but where
+// that is meant. Nobody knows the IDs of what runs in them but that they are the host's own, so that
+// exec refuses them: who watches over them by it, such as kubelet, ends them.
+func (p *program) startedBare(do *configuring, now bool) error {
+	host, err := census.Take(census.HostPaths())
 	if err != nil {
 		return failed("", "configure: %w", err)
 	}
 	var bare []string
-	for _, c := range host.Containers() {
-		if !slices.ContainsFunc(leases, func(l lease.Status) bool { return l.Root == c[0] && l.ID == c[1] }) {
-			bare = append(bare, engines.Printable(c[1]))
+	for _, c := range do.host.Containers() {
+		known := slices.ContainsFunc(host.Leases, func(l lease.Status) bool { return l.Root == c.Root && l.ID == c.ID })
+		if !known && !(host.Unkept && c.InUserNS()) {
+			bare = append(bare, engines.Printable(c.ID))
 		}
 	}
-	if len(bare) > 0 {
-		p.warn("configure: %s started before by runc itself: no exec in them from now on, of health checks neither, until they are made again; all else is as before: %s",
-			plural(len(bare), "container"), strings.Join(bare, " "))
+	const what = "until they are made again; all else is as before"
+	switch number, names := plural(len(bare), "container"), strings.Join(bare, " "); {
+	case len(bare) == 0:
+	case now && !do.cut:
+		return failed("", "configure: %s started by runc itself: with --%s there is no exec in them any more, so that their health checks and probes fail, %s: end them first, on a node of Kubernetes by kubectl drain, or accept it: --%s: %s",
+			number, flagDivert, what, flagCutExec, names)
+	default:
+		p.warn("configure: %s started before by runc itself: no exec in them from now on, of health checks neither, %s: %s", number, what, names)
 	}
 	return nil
 }
@@ -308,16 +323,17 @@ func (p *program) unconfigure(do *configuring) error {
 
 // free is an error while containers need what is to be taken away.
 func (do *configuring) free() error {
-	leases, err := census.Leases()
+	host, err := census.Take(census.HostPaths())
 	if err != nil {
 		return err
 	}
 	var held []string
-	for _, l := range leases {
+	for _, l := range host.Leases {
 		if do.divert || engines.Concerns(do.engine, l.Root) {
 			held = append(held, census.Holder(l))
 		}
 	}
+	held = append(held, unkept(host)...)
 	if len(held) == 0 {
 		return nil
 	}
@@ -328,6 +344,27 @@ func (do *configuring) free() error {
 	}
 	return fmt.Errorf("%s can't be stopped and removed without the runtime: end what is alive first:\n%s%s",
 		number, strings.Join(held, "\n"), more)
+}
+
+// unkept is the containers whose leases were lost: any may be the engine's. It is what root has made,
+// with IDs of the book; without a book, with any.
+func unkept(host *census.Census) (held []string) {
+	if !host.Unkept {
+		return nil
+	}
+	book, err := registry.Load(registry.Path, registry.DropInDir)
+	for _, ns := range host.Live {
+		kin, known := host.Kin[ns.Inode]
+		ids := ns.IDs()
+		if known && kin.Creator != 0 || ids.Empty() {
+			continue
+		}
+		ours := func(l registry.Line) bool { return ids.Touches(l.Range) }
+		if err != nil || slices.ContainsFunc(book.Lines(), ours) {
+			held = append(held, fmt.Sprintf("process %d in a user namespace, whose lease was lost", ns.PID))
+		}
+	}
+	return held
 }
 
 // tell shows what was done, or would be.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -59,9 +60,24 @@ func StateRoot(name string) string {
 	return ""
 }
 
-// Containers is the state directories and IDs of the containers that the low-level runtime knows
-// of, in the places that engines have for them.
-func (h Host) Containers() (found [][2]string) {
+// Container is one that the low-level runtime knows of.
+type Container struct {
+	Root, ID string // its state directory's directory, and its name
+	pid      int    // its first process
+}
+
+// InUserNS says whether a container's first process is in another user namespace than the caller.
+func (c Container) InUserNS() bool {
+	there, err := os.Stat("/proc/" + strconv.Itoa(c.pid) + "/ns/user")
+	if err != nil {
+		return false
+	}
+	here, err := os.Stat("/proc/thread-self/ns/user")
+	return err == nil && !os.SameFile(here, there)
+}
+
+// Containers is what the low-level runtime knows of in the places that engines have for it.
+func (h Host) Containers() (found []Container) {
 	for _, pattern := range []string{"/run/docker/runtime-*/*/*/state.json", "/run/containerd/runc/*/*/state.json", "/run/runc/*/state.json", crioRoot + "/*/state.json"} {
 		files, err := filepath.Glob(h.path(pattern))
 		if err != nil {
@@ -69,7 +85,14 @@ func (h Host) Containers() (found [][2]string) {
 		}
 		for _, file := range files {
 			dir := filepath.Dir(h.name(file))
-			found = append(found, [2]string{filepath.Dir(dir), filepath.Base(dir)})
+			// As runc writes it: libcontainer, BaseState.
+			var state struct {
+				PID int `json:"init_process_pid"`
+			}
+			if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &state) != nil {
+				state.PID = 0 // it is just being written, or removed
+			}
+			found = append(found, Container{filepath.Dir(dir), filepath.Base(dir), state.PID})
 		}
 	}
 	return found

@@ -112,6 +112,10 @@ daemon_json() {
 	# With a container that needs it, nothing is taken away.
 	wont 1 "^usernsctl: configure: 1 container can't be stopped and removed without the runtime: end what is alive first:\$" docker --file "$D/daemon.json" --undo
 	has "$errput" "^usernsctl: container [0-9a-f]{64} of /run/docker/runtime-[a-z]+/moby\$"
+	# Nor where the leases were lost.
+	mv /run/userns-runtime/leases /run/userns-runtime/leases-away
+	wont 1 "^usernsctl: process $(docker inspect -f '{{.State.Pid}}' default) in a user namespace, whose lease was lost\$" docker --file "$D/daemon.json" --undo
+	mv /run/userns-runtime/leases-away /run/userns-runtime/leases
 	must docker rm -f default
 	says "^already: " docker --file "$D/daemon.json"
 	must docker create --name stopped busybox true
@@ -393,6 +397,8 @@ daemon_json() {
 	wont 2 "--file: \"x\": expected an absolute path" crio --file x
 	wont 2 "--file: is an engine's: expected ENGINE" --divert --file /x
 	wont 2 "--owner: is an engine's: .* default-owner" --divert --owner x
+	wont 2 "--cut-exec: has a meaning with --divert alone" crio --cut-exec
+	wont 2 "--cut-exec: has a meaning with --divert alone" --divert --undo --cut-exec
 	wont 2 "flag --dryrun: unknown: did you mean --dry-run\\?" crio --dryrun
 	wont 1 "/etc/crio/crio.conf.d/50-userns-runtime.conf: nothing was written by this program, so there is nothing to undo" crio --undo
 	has "$errput" "^usernsctl: try: usernsctl configure --help"

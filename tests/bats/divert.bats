@@ -128,7 +128,19 @@ made $P, a link to $OURS" "$output"
 
 @test "configure --divert: containers that runc started before go on, and those that it holds end as ever" {
 	must docker run -d --name before --runtime runc busybox sleep 1000
+	local args
+	for args in "" --dry-run; do
+		# shellcheck disable=SC2086 # nothing, where it is empty
+		try "$CTL" configure --divert $args
+		is 1 "$status"
+		has "$errput" "^usernsctl: configure: 1 container started by runc itself: with --divert there is no exec in them any more, .*: --cut-exec: $(docker inspect -f '{{.Id}}' before)\$"
+		as_before
+	done
+	must docker exec before true
+	diverted --cut-exec
+	# With what is done already, nothing is refused.
 	diverted
+	has "$output" "^already: "
 	has "$errput" "^usernsctl: warning: configure: 1 container started before by runc itself: no exec in them .*: $(docker inspect -f '{{.Id}}' before)\$"
 	# exec goes by the record of a container, and this one's root is the host's.
 	try docker exec before true
