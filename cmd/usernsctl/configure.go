@@ -40,7 +40,7 @@ func (p *program) configureVerb() *cli.Command {
 			text(flagOwner, "`NAME` whose ranges the engine's containers get"),
 			yes(flagDivert, "put userns-runtime in the place of the packages' runc (dpkg-divert)"),
 			yes(flagCutExec, "divert runc although exec and health checks fail from then on in containers that it started before"),
-			text(flagFile, "`PATH` of the engine's configuration, if it isn't the usual one"),
+			text(flagFile, "`PATH` of the engine's configuration, of the drop-in for podman and crio, if it isn't the usual one"),
 			jsonFlag("what was changed"),
 		},
 		Action: p.configure,

@@ -400,6 +400,9 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 	if err := busy(); err != nil {
 		return Result{}, err
 	}
+	if e.name == "podman" && restore {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("containers that were made for the runtime %s can't be started without it, but have to be made again: podman inspect -f '{{.OCIRuntime}} {{.Name}}' $(podman ps -aq) shows them, before it is done", RuntimeName))
+	}
 	if e.name == "docker" {
 		out.Warnings = append(out.Warnings, s.stopped(st.Main, current)...)
 		if restore {

@@ -404,6 +404,20 @@ func TestBrokenState(t *testing.T) {
 	h.stateIsGone(t)
 }
 
+// What Podman can't start afterwards can't be named, but it is said, beforehand too.
+func TestUndoOfPodman(t *testing.T) {
+	h := emptyHost(t)
+	_, err := h.Configure("podman", usual, false)
+	must(t, err)
+	for _, dry := range []bool{true, false} {
+		out, err := h.Undo("podman", "", free, dry)
+		must(t, err)
+		if len(out.Warnings) != 1 || !strings.HasPrefix(out.Warnings[0], "containers that were made for the runtime userns can't be started without it") {
+			t.Errorf("got %q", out.Warnings)
+		}
+	}
+}
+
 // By another hand: nothing to do, and nothing to undo.
 func TestByHand(t *testing.T) {
 	h := emptyHost(t)

@@ -3,6 +3,7 @@
 package engines
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 )
 
 // dropin is a file of ours in a directory that an engine reads in the order of names.
@@ -30,6 +33,9 @@ type dropin struct {
 
 // edit plans the file, and refuses what would be lost by it, or would win over it.
 func (d dropin) edit(v view) (edited, error) {
+	if dir, name := filepath.Split(d.path); !strings.HasSuffix(dir, ".conf.d/") || filepath.Ext(name) != ".conf" {
+		return edited{}, fmt.Errorf("%s: isn't a file in a directory that %s reads: expected a file of our own, *.conf in a directory *.conf.d: --file of the drop-in, or none", d.path, d.engine)
+	}
 	old, err := v.read(d.path)
 	if err != nil {
 		return edited{}, err
@@ -39,7 +45,11 @@ func (d dropin) edit(v view) (edited, error) {
 		if _, err := parseTOML(old); err != nil {
 			return edited{}, in(d.path, err)
 		}
-		return edited{}, fmt.Errorf("%s: is there already, and says something else than this program writes: move it away, or remove it: rm %s", d.path, d.path)
+		mend := "move it out of the directory, or name another file by --file"
+		if bytes.HasPrefix(old, []byte(written(d.engine))) {
+			mend = "remove it, since a call of this program has left it: rm " + rootfile.ShellQuote(d.path)
+		}
+		return edited{}, fmt.Errorf("%s: is there already, and says something else than this program writes: %s", d.path, mend)
 	}
 	out := edited{file: d.path, old: old, new: text}
 	if old != nil {

@@ -429,6 +429,31 @@ func TestDropIns(t *testing.T) {
 	}
 }
 
+// --file of a drop-in is a file that the engine reads, and what isn't ours isn't to be removed.
+func TestDropInFile(t *testing.T) {
+	for _, row := range []struct{ engine, file, text, want string }{
+		{"podman", "/etc/containers/containers.conf", "[engine]\n", "/etc/containers/containers.conf: isn't a file in a directory that podman reads: expected a file of our own"},
+		{"crio", "/etc/crio/crio.conf.d/x", "", "/etc/crio/crio.conf.d/x: isn't a file in a directory that crio reads"},
+		{"crio", "/tmp/x.conf", "", "/tmp/x.conf: isn't a file"},
+		{"crio", "/etc/crio/crio.conf.d/60.conf", "[crio]\n", "60.conf: is there already, and says something else than this program writes: move it out of the directory"},
+		{"crio", "/etc/crio/crio.conf.d/60.conf", written("crio") + "\n[crio]\n", "than this program writes: remove it, since a call of this program has left it: rm /etc/crio/crio.conf.d/60.conf"},
+		{"crio", "/srv/crio.conf.d/60.conf", "", ""},
+	} {
+		h := emptyHost(t)
+		if row.text != "" {
+			h.put(t, row.file, row.text)
+		}
+		r := usual
+		r.File = row.file
+		_, err := h.Configure(row.engine, r, true)
+		if row.want == "" {
+			must(t, err)
+		} else {
+			wantError(t, err, row.want)
+		}
+	}
+}
+
 func TestDropInText(t *testing.T) {
 	h := emptyHost(t)
 	h.put(t, "/etc/containers/containers.conf", "[engine]\nruntime_supports_json = ['mine']\n")
