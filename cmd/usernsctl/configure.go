@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -119,6 +121,9 @@ func configuringOf(c *cli.Context) (*configuring, error) {
 	}
 	if c.IsSet(flagFile) && (!strings.HasPrefix(do.file, "/") || strings.HasSuffix(do.file, "/")) {
 		return nil, misused("configure", "--%s: %q: expected an absolute path of a file", flagFile, do.file)
+	}
+	if do.file != "" {
+		do.file = filepath.Clean(do.file) // by which its state is known
 	}
 	return do, nil
 }
@@ -287,7 +292,7 @@ func (p *program) unconfigure(do *configuring) error {
 	notConfigured := func(err error) error {
 		hint := ""
 		if errors.Is(err, engines.ErrNotConfigured) {
-			hint = command("configure", "--help")
+			hint = cmp.Or(engines.UndoOfOther(err), command("configure", "--help"))
 		}
 		return failed(hint, "configure: %w", err)
 	}

@@ -34,6 +34,21 @@ type Result struct {
 // ErrNotConfigured is that there is nothing to undo.
 var ErrNotConfigured = errors.New("nothing was written by this program, so there is nothing to undo")
 
+// notConfigured is an ErrNotConfigured of a file.
+type notConfigured struct{ file, other string }
+
+func (e *notConfigured) Error() string { return e.file + ": " + ErrNotConfigured.Error() }
+func (e *notConfigured) Unwrap() error { return ErrNotConfigured }
+
+// UndoOfOther is the command that undoes what was done to another file of the engine's than the
+// one that err, of [Host.Undo], says has nothing to undo; "" if there is none.
+func UndoOfOther(err error) string {
+	if e, ok := errors.AsType[*notConfigured](err); ok {
+		return e.other
+	}
+	return ""
+}
+
 // Configure makes userns-runtime the default runtime of an engine. dry says what would be done,
 // and does nothing. A second time it does nothing; with another request it does that one
 // instead, and undo still gives back what was before the first.
@@ -349,10 +364,10 @@ func (h Host) nothingToUndo(e engine, main string) error {
 	}
 	for _, st := range states {
 		if st.Engine == e.name {
-			return fmt.Errorf("%s: %w: try: %s", main, ErrNotConfigured, undoCommand(e, st.Main))
+			return &notConfigured{main, undoCommand(e, st.Main)}
 		}
 	}
-	return fmt.Errorf("%s: %w", main, ErrNotConfigured)
+	return &notConfigured{main, ""}
 }
 
 func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, error) {

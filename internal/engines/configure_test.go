@@ -343,6 +343,26 @@ func TestBeforeIsKept(t *testing.T) {
 	h.stateIsGone(t)
 }
 
+// A state without the content that it names says what to do, and one of another file is named.
+func TestLostContent(t *testing.T) {
+	h := emptyHost(t)
+	r := usual
+	r.File = "/etc/docker/other.json"
+	h.put(t, r.File, `{"default-runtime": ""}`)
+	_, err := h.Configure("docker", r, false)
+	must(t, err)
+	_, err = h.Undo("docker", "", free, false)
+	if want := "usernsctl configure docker --undo --file /etc/docker/other.json"; !errors.Is(err, ErrNotConfigured) || UndoOfOther(err) != want {
+		t.Errorf("got %v, %s", err, UndoOfOther(err))
+	}
+	dirs, err := filepath.Glob(h.path(StateDir + "/docker-*"))
+	must(t, err)
+	kept := filepath.Join(dirs[0], hash([]byte(`{"default-runtime": ""}`)))
+	must(t, os.Remove(kept))
+	_, err = h.Undo("docker", r.File, free, false)
+	wantError(t, err, h.name(kept)+": open: no such file or directory: put /etc/docker/other.json right by hand; then: rm -r "+h.name(dirs[0]))
+}
+
 // A drop-in that others changed is given up once what names our runtime is out of it.
 func TestForeignDropIn(t *testing.T) {
 	for name, rest := range map[string]string{"podman": "[engine]\n# theirs\n", "crio": ""} {
@@ -379,6 +399,9 @@ func TestBrokenState(t *testing.T) {
 	h.put(t, StateDir+"/stray", "")
 	_, err = h.Undo("docker", "", free, false)
 	wantError(t, err, broken+": isn't what this program wrote: ", "put /etc/docker/daemon.json right by hand: ", "is kept in: ", StateDir+"/docker/"+hash([]byte("{}")), "; then: rm -r "+StateDir+"/docker")
+	h.put(t, broken, `{"version": 1, "engine": "docker", "main": "/etc/docker/daemon.json"}`)
+	_, err = h.Undo("docker", "", free, false)
+	wantError(t, err, broken+": isn't what this program wrote: it has no engine, or no file: put /etc/docker/daemon.json right by hand: ")
 	must(t, os.RemoveAll(h.path("/etc/docker")))
 	for _, owner := range []string{"", "alice"} {
 		_, err = h.Configure("crio", request(owner), false)

@@ -41,8 +41,11 @@ func editContainerd(v view, r Request, program string) (edited, error) {
 		return edited{}, err
 	}
 	main := files[0]
+	if strings.HasPrefix(r.File, "/var/lib/rancher/") {
+		return edited{}, fmt.Errorf("%s: is written anew whenever k3s or RKE2 starts: put the runtime into its template by hand, config.toml.tmpl beside it (docs.k3s.io, \"Configuring containerd\")", r.File)
+	}
 	version := int64(2)
-	if main.text != nil {
+	if len(main.tree) > 0 { // else nothing is lost by saying which it is
 		if version, err = versionOf(main); err != nil {
 			return edited{}, err
 		}
@@ -126,6 +129,9 @@ func versionOf(f criFile) (int64, error) {
 	}
 	line := max(1, f.line("version"))
 	mend := "write it so; containerd 2 shows how: containerd --config " + rootfile.ShellQuote(f.path) + " config migrate"
+	if given, ok := f.at("version").(int64); ok && given > 3 {
+		return 0, fmt.Errorf("%s:%d: version %d: is newer than this program knows: expected 2 or 3: set default_runtime_name and the runtime by hand, as /usr/share/doc/userns-runtime/examples/containerd.toml has them", f.path, line, given)
+	}
 	if f.at("version") == nil {
 		return 0, fmt.Errorf("%s:%d: has no version, and so is of version 1: expected 2 or 3: %s", f.path, line, mend)
 	}
@@ -328,7 +334,7 @@ func (c criEdit) text() ([]byte, error) {
 	want := c.target.tree
 	t := c.target.tomlText
 	var lines []string
-	if len(t.text) == 0 {
+	if len(t.tree) == 0 {
 		lines = append(lines, fmt.Sprintf("version = %d", c.version), "")
 		want = withValue(want, c.version, "version")
 	}

@@ -18,7 +18,7 @@ const (
 )
 
 // stockDocker is the values of default-runtime that mean runc, as dockerd comes.
-var stockDocker = []string{"runc", "io.containerd.runc.v2"}
+var stockDocker = []string{"", "runc", "io.containerd.runc.v2"}
 
 func editDocker(v view, r Request, program string) (edited, error) {
 	if err := v.dockerFlags(r.File); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -144,13 +145,17 @@ func (h Host) TakesEffect(name, file string) (command string) {
 	why := ""
 	if name == "docker" {
 		if text, err := h.read(file); err == nil && !hasDefault(text) {
-			e.restart, why = "restart docker", " (not by a reload: it keeps the default runtime that it has, or ends dockerd)"
+			e.restart, why = "restart docker", " (not by a reload: it keeps the default runtime that it has, or ends dockerd; without live-restore a restart ends all containers)"
 		}
 	}
-	if h.systemd() {
+	alive := h.running(e.daemon)
+	if name == "docker" {
+		alive = slices.DeleteFunc(alive, func(p process) bool { return configOf(p) != file })
+	}
+	// Of another file than the usual one it isn't known which service reads it.
+	if h.systemd() && (name != "docker" || file == DockerFile) {
 		return "systemctl " + e.restart + why
 	}
-	alive := h.running(e.daemon)
 	if len(alive) == 0 {
 		return ""
 	}

@@ -126,6 +126,13 @@ func TestDockerFlags(t *testing.T) {
 			h.put(t, "/etc/default/docker", "#DOCKER_OPTS=\"--add-runtime a=b\"\nDOCKER_OPTS=\"--add-runtime userns=b\"\n")
 		}, "", "/etc/default/docker:2: starts dockerd with --add-runtime"},
 		{"another daemon's init script", func(h Host) { h.put(t, "/etc/default/docker", "DOCKER_OPTS=\"--default-runtime a\"\n") }, "/x.json", ""},
+		{"a variable of the unit", func(h Host) {
+			h.put(t, "/lib/systemd/system/docker.service", "[Service]\nEnvironment=\"OPTS=-H x --default-runtime=crun\"\nExecStart=/usr/sbin/dockerd $OPTS\n")
+		}, "", "/lib/systemd/system/docker.service:2: starts dockerd with --default-runtime"},
+		{"a file of the unit's", func(h Host) {
+			h.put(t, "/lib/systemd/system/docker.service", "[Service]\nEnvironmentFile=-/etc/docker.env\nExecStart=/usr/sbin/dockerd $OPTS\n")
+			h.put(t, "/etc/docker.env", "OPTS=--default-runtime=crun\n")
+		}, "", "/etc/docker.env:1: starts dockerd with --default-runtime"},
 		{"a masked unit", func(h Host) {
 			h.put(t, "/etc/systemd/system/x", "")
 			must(t, os.Symlink("/dev/null", h.path("/etc/systemd/system/docker.service")))
@@ -160,6 +167,7 @@ func TestContainerd(t *testing.T) {
 	header := "[" + cri2 + "]\ndefault_runtime_name = \"userns\"\n\n"
 	for _, row := range []struct{ name, text, want string }{
 		{"none", "", "version = 2\n\n" + ours + header + runtime(cri2, "", "")},
+		{"only comments", "# a\n", "# a\n\nversion = 2\n\n" + ours + header + runtime(cri2, "", "")},
 		{"no newline at the end", "# a\nversion = 2", "# a\nversion = 2\n\n" + ours + header + runtime(cri2, "", "")},
 		{
 			"indented, as containerd prints it",
@@ -207,12 +215,21 @@ func TestContainerd(t *testing.T) {
 	}
 }
 
+func TestContainerdOfRancher(t *testing.T) {
+	h := emptyHost(t)
+	r := usual
+	r.File = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"
+	_, err := h.Configure("containerd", r, true)
+	wantError(t, err, r.File+": is written anew whenever k3s or RKE2 starts")
+}
+
 func TestContainerdRefused(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"broken", "version = 2\n[plugins\n", "/etc/containerd/config.toml:2:"},
 		{"a key twice", "version = 2\nroot = 'a'\nroot = 'b'\n", "/etc/containerd/config.toml:3:1: "},
 		{"no version", "root = '/x'\n", "/etc/containerd/config.toml:1: has no version, and so is of version 1: expected 2 or 3: write it so; containerd 2 shows how: containerd --config /etc/containerd/config.toml config migrate"},
-		{"a version to come", "\nversion = 9\n", "/etc/containerd/config.toml:2: version 9: expected 2 or 3"},
+		{"a version to come", "\nversion = 9\n", "/etc/containerd/config.toml:2: version 9: is newer than this program knows: expected 2 or 3: set default_runtime_name and the runtime by hand"},
+		{"a version that isn't one", "version = 'x'\n", "/etc/containerd/config.toml:1: version x: expected 2 or 3"},
 		{"another default", "version = 2\n[" + cri2 + "]\ndefault_runtime_name = \"nvidia\"\n", "/etc/containerd/config.toml:3: default_runtime_name is \"nvidia\", which somebody chose"},
 		{"runc is another program", "version = 2\n[" + cri2 + ".runtimes.runc.options]\nBinaryName = '/usr/bin/crun'\n", "/etc/containerd/config.toml:3: the runtime runc runs \"/usr/bin/crun\", which somebody chose"},
 		{"a default of old, which wins", "version = 2\n[" + cri2 + ".default_runtime]\nruntime_type = 'io.containerd.runc.v2'\n", "/etc/containerd/config.toml:3: default_runtime is set, to \"io.containerd.runc.v2\": containerd 1.x takes that, whatever default_runtime_name is"},
@@ -400,6 +417,7 @@ func TestDropIns(t *testing.T) {
 		{"podman", podman + "90.conf.off", "[engine]\nruntime = 'kata'\n", ""},
 		{"podman", podman + "90.conf", "[engine.runtimes]\nuserns = ['/other']\n", podman + "90.conf:2: the runtime userns is there already"},
 		{"podman", podman + "90.conf", "[engine.runtimes]\nuserns = ['/usr/bin/userns-runtime']\n", ""},
+		{"podman", podman + "90.conf/x", "", ""},
 		{"podman", podman + "90.conf", "engine = [\n", podman + "90.conf:"},
 		{"podman", podman + "50-userns-runtime.conf", "[engine]\nruntime = 'x'\n", podman + "50-userns-runtime.conf: is there already, and says something else"},
 		{"podman", "/usr/share/containers/containers.conf.d/1.conf", "[engine]\nruntime = 'kata'\n", "/usr/share/containers/containers.conf.d/1.conf:2: runtime is \"kata\""},
@@ -516,13 +534,22 @@ func TestTakesEffect(t *testing.T) {
 	h.proc(t, 5, "/usr/sbin/dockerd")
 	h.proc(t, 6, "containerd")
 	const file = "/etc/docker/daemon.json"
-	if got := h.TakesEffect("docker", file); got != "restart dockerd, process 5 (not by a reload: it keeps the default runtime that it has, or ends dockerd)" {
+	if got := h.TakesEffect("docker", file); got != "restart dockerd, process 5 (not by a reload: it keeps the default runtime that it has, or ends dockerd; without live-restore a restart ends all containers)" {
 		t.Errorf("got %s", got)
 	}
 	h.put(t, file, `{"default-runtime": "runc"}`)
 	if got := h.TakesEffect("docker", file); got != "kill -HUP 5" {
 		t.Errorf("got %s", got)
 	}
+	h.proc(t, 7, "dockerd", "--config-file=/x.json")
+	h.put(t, "/x.json", `{"default-runtime": "userns"}`)
+	for range 2 {
+		if got := h.TakesEffect("docker", "/x.json"); got != "kill -HUP 7" {
+			t.Errorf("got %s", got)
+		}
+		h.put(t, "/run/systemd/system/x", "")
+	}
+	must(t, os.RemoveAll(h.path("/run/systemd")))
 	if got := h.TakesEffect("containerd", "/x"); got != "restart containerd, process 6" {
 		t.Errorf("got %s", got)
 	}

@@ -19,7 +19,8 @@ type startLine struct {
 	text   string
 }
 
-// startLines is the ExecStart= of a systemd unit that count, and the lines of files that hold
+// startLines is the ExecStart= of a systemd unit that count, its Environment= and the files of
+// EnvironmentFile=, and the lines of files that hold
 // flags for it, without comments. Of a unit the file in /etc hides the packages', and of drop-ins
 // one of the same name does; an empty ExecStart= takes back what was before (systemd.unit(5),
 // systemd.service(5)).
@@ -52,8 +53,17 @@ func (v view) startLines(unit string, environment ...string) (lines []startLine,
 	for _, name := range names {
 		files = append(files, dropins[name])
 	}
+	var variables []startLine
 	for _, file := range files {
 		for _, l := range v.textLines(file) {
+			if name, value, ok := strings.Cut(l.text, "="); ok {
+				switch strings.TrimSpace(name) {
+				case "Environment":
+					variables = append(variables, l)
+				case "EnvironmentFile": // a "-" before it: it may be missing
+					environment = append(environment, strings.TrimPrefix(strings.TrimSpace(value), "-"))
+				}
+			}
 			value, ok := strings.CutPrefix(l.text, "ExecStart")
 			value = strings.TrimSpace(value)
 			if !ok || !strings.HasPrefix(value, "=") {
@@ -66,7 +76,9 @@ func (v view) startLines(unit string, environment ...string) (lines []startLine,
 			lines = append(lines, l)
 		}
 	}
-	for _, file := range environment {
+	lines = append(lines, variables...)
+	slices.Sort(environment)
+	for _, file := range slices.Compact(environment) {
 		lines = append(lines, v.textLines(file)...)
 	}
 	return lines, nil
@@ -99,7 +111,7 @@ func (v view) textLines(file string) (lines []startLine) {
 	return lines
 }
 
-// list is the names in a directory, in order; none if it isn't there.
+// list is the names of files in a directory, in order; none if it isn't there.
 func (v view) list(dir string) ([]string, error) {
 	entries, err := os.ReadDir(v.Host.path(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +122,9 @@ func (v view) list(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
 	}
 	return names, nil
 }

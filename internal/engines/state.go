@@ -155,6 +155,9 @@ func (h Host) load(key string) (*state, error) {
 	if err := json.Unmarshal(text, st); err != nil {
 		return nil, fmt.Errorf("%s: isn't what this program wrote: %w: %s", path, err, h.salvage(key))
 	}
+	if _, err := find(st.Engine); st.Version == stateVersion && (err != nil || st.Main == "" || st.File == "") {
+		return nil, fmt.Errorf("%s: isn't what this program wrote: it has no engine, or no file: %s", path, h.salvage(key))
+	}
 	if st.Version != stateVersion {
 		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
 	}
@@ -215,13 +218,13 @@ func (h Host) content(st *state, sum string) ([]byte, error) {
 	path := filepath.Join(st.dir, sum)
 	data, err := os.ReadFile(h.path(path))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, unpath(err))
+		return nil, fmt.Errorf("%s: %w: put %s right by hand; then: rm -r %s", path, unpath(err), st.File, rootfile.ShellQuote(st.dir))
 	}
 	if data == nil {
 		data = []byte{}
 	}
 	if hash(data) != sum {
-		return nil, fmt.Errorf("%s: isn't what was written there: put %s right by hand, and remove %s", path, st.File, st.dir)
+		return nil, fmt.Errorf("%s: isn't what was written there: put %s right by hand; then: rm -r %s", path, st.File, rootfile.ShellQuote(st.dir))
 	}
 	return data, nil
 }
