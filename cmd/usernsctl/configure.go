@@ -196,7 +196,7 @@ func (p *program) startedBare(do *configuring, now bool) error {
 	var bare []string
 	for _, c := range do.host.Containers() {
 		known := slices.ContainsFunc(host.Leases, func(l lease.Status) bool { return l.Root == c.Root && l.ID == c.ID })
-		if !known && !(host.Unkept && c.InUserNS()) {
+		if !known && (!host.Unkept || !c.InUserNS()) {
 			bare = append(bare, engines.Printable(c.ID))
 		}
 	}

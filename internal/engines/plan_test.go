@@ -233,6 +233,7 @@ func TestContainerdRefused(t *testing.T) {
 		{"another default", "version = 2\n[" + cri2 + "]\ndefault_runtime_name = \"nvidia\"\n", "/etc/containerd/config.toml:3: default_runtime_name is \"nvidia\", which somebody chose"},
 		{"runc is another program", "version = 2\n[" + cri2 + ".runtimes.runc.options]\nBinaryName = '/usr/bin/crun'\n", "/etc/containerd/config.toml:3: the runtime runc runs \"/usr/bin/crun\", which somebody chose"},
 		{"a default of old, which wins", "version = 2\n[" + cri2 + ".default_runtime]\nruntime_type = 'io.containerd.runc.v2'\n", "/etc/containerd/config.toml:3: default_runtime is set, to \"io.containerd.runc.v2\": containerd 1.x takes that, whatever default_runtime_name is"},
+		{"an escape in a name", "version = 2\n[plugins.\"io.containerd.grpc.v1.cr\\u0069\".containerd]\n", "/etc/containerd/config.toml:2: a name has an escape in it"},
 		{"runc is another shim", "version = 2\n[" + cri2 + ".runtimes.runc]\nruntime_type = 'io.containerd.kata.v2'\n", "the runtime runc has the type \"io.containerd.kata.v2\""},
 		{"another userns", "version = 2\n[" + cri2 + ".runtimes.userns]\nruntime_type = 'io.containerd.runc.v2'\n", "/etc/containerd/config.toml:3: the runtime userns is there already"},
 		{"inline tables", "version = 2\nplugins = {'io.containerd.grpc.v1.cri' = {containerd = {}}}\n", "/etc/containerd/config.toml:2: the tables of the CRI plugin are written in a way that none can be added to: set default_runtime_name to \"userns\" by hand, and add:\n[" + cri2},

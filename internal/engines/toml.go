@@ -22,6 +22,8 @@ type tomlText struct {
 	tree    map[string]any
 	headers []tomlHeader
 	keys    []tomlKey
+	// escaped is the offsets of names in headers and keys that have an escape in them.
+	escaped []int
 }
 
 // tomlHeader is the line of a [table].
@@ -52,7 +54,14 @@ func parseTOML(text []byte) (*tomlText, error) {
 	p.Reset(text)
 	var table []string
 	for p.NextExpression() {
-		switch e := p.Expression(); e.Kind {
+		e := p.Expression()
+		for parts := e.Key(); e.Kind != unstable.Comment && parts.Next(); {
+			raw := parts.Node().Raw
+			if bytes.IndexByte(text[raw.Offset:raw.Offset+raw.Length], '\\') >= 0 {
+				t.escaped = append(t.escaped, int(raw.Offset))
+			}
+		}
+		switch e.Kind {
 		case unstable.Table, unstable.ArrayTable:
 			names, offset := namesOf(e)
 			table = names
