@@ -162,38 +162,20 @@ type byOwner map[string][]registry.SubID
 func (b byOwner) of(a Account) []registry.SubID { return slices.Concat(b[a.Login], b[a.UID]) }
 
 // Foreign is what a new entry has to keep clear of: all but our entries of those owners
-// that are about to be written anew. Where readers make two things of a line it is both:
-// shadow takes 0200000 for octal, and containers/storage for decimal.
+// that are about to be written anew. Where readers make two things of a line it is both; see
+// [registry.ParseSubID].
 func (f *SubIDFile) Foreign(renewed func(owner string) bool) []registry.SubID {
 	var all []registry.SubID
 	for i, l := range f.lines {
 		if strings.HasPrefix(l.text, "#") || l.ours && renewed(l.entry.Owner) {
 			continue
 		}
-		field := strings.SplitN(l.text, ":", 3)
-		if len(field) < 3 || field[0] == "" {
-			continue
-		}
-		var seen []idmap.Range
-		for _, base := range []int{10, 0} {
-			r, ok := anyRange(field[1], field[2], base)
-			if ok && !slices.Contains(seen, r) {
-				seen = append(seen, r)
-				all = append(all, registry.SubID{Owner: field[0], Range: r, Where: f.where(i)})
-			}
+		owner, ranges, _ := registry.ParseSubID(strings.TrimSuffix(l.text, "\n"))
+		for _, r := range ranges {
+			all = append(all, registry.SubID{Owner: owner, Range: r, Where: f.where(i)})
 		}
 	}
 	return all
-}
-
-// anyRange reads numbers with spaces around them and of any size, cut to what IDs there are.
-func anyRange(start, count string, base int) (idmap.Range, bool) {
-	from, err := strconv.ParseUint(strings.TrimSpace(start), base, 64)
-	n, err2 := strconv.ParseUint(strings.TrimSpace(count), base, 64)
-	if err != nil || err2 != nil || n == 0 || from >= uint64(idmap.Invalid) {
-		return idmap.Range{}, false
-	}
-	return idmap.Range{Start: uint32(from), Count: uint32(min(n, uint64(idmap.Invalid)-from))}, true
 }
 
 func (f *SubIDFile) where(i int) string { return fmt.Sprintf("%s:%d", f.path, i+1) }

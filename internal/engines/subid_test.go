@@ -114,19 +114,19 @@ func TestParseSubIDs(t *testing.T) {
 
 // Where shadow and others read different numbers, a new entry keeps clear of both.
 func TestForeign(t *testing.T) {
-	f := parse(t, "a:0200000:65536\nb:0x50000: 0x100\n# c:1:2\n# usernsctl export-subid: ann 7 8\nann:7:8\nd:4294967290:99999999999\nlong:5:6:7\n")
+	f := parse(t, "a:0200000:65536\nb:0x50000: 0x100\n# c:1:2\n# usernsctl export-subid: ann 7 8\nann:7:8\nd:4294967290:99999999999\nlong:5:6:7\ne:+9:1\n")
 	var got []string
 	for _, s := range f.Foreign(func(owner string) bool { return owner == "ann" }) {
 		got = append(got, fmt.Sprint(s.Owner, " ", s.Range, " ", s.Where))
 	}
 	want := []string{
 		"a [200000-265536) /etc/subuid:1", "a [65536-131072) /etc/subuid:1", "b [327680-327936) /etc/subuid:2",
-		"d [4294967290-4294967295) /etc/subuid:6",
+		"d [4294967290-4294967295) /etc/subuid:6", "long [5-11) /etc/subuid:7", "e [9-10) /etc/subuid:8",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
-	if n := len(f.Foreign(func(string) bool { return false })); n != 5 {
+	if n := len(f.Foreign(func(string) bool { return false })); n != 7 {
 		t.Errorf("ours of others: %d", n)
 	}
 }

@@ -73,24 +73,29 @@ type SubID struct {
 }
 
 // LoadSubIDs reads a file in the form of subuid(5). shadow passes over what it
-// can't read, and so does this, but with a warning for each such line. A
+// can't read, and so does this, but with a warning for each such line. Where
+// readers make different ranges of a line, each is an entry, with a warning. A
 // missing file has no entries.
 func LoadSubIDs(path string) (ids []SubID, warnings []Conflict, err error) {
+	warn := func(where, line, what string) {
+		warnings = append(warnings, Conflict{Severity: Warning, Where: where, Message: fmt.Sprintf("%s: %q: %s", where, line, what)})
+	}
 	err = eachLine(path, func(where, line string) {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			return
 		}
-		f := strings.Split(line, ":")
-		if len(f) == 3 && f[0] != "" {
-			start, ok := lenientID(f[1])
-			count, ok2 := lenientID(f[2])
-			if r := (idmap.Range{Start: start, Count: count}); ok && ok2 && r.Validate() == nil {
-				ids = append(ids, SubID{f[0], r, where})
-				return
-			}
+		owner, ranges, alike := ParseSubID(line)
+		var read []string
+		for _, r := range ranges {
+			ids = append(ids, SubID{owner, r, where})
+			read = append(read, r.String())
 		}
-		warnings = append(warnings, Conflict{Severity: Warning, Where: where,
-			Message: fmt.Sprintf("%s: %q: is passed over: expected USER:START:COUNT: mend or remove the line", where, line)})
+		switch {
+		case len(ranges) == 0:
+			warn(where, line, "is passed over: expected USER:START:COUNT: mend or remove the line")
+		case !alike:
+			warn(where, line, "programs make different things of it: "+strings.Join(read, " or ")+", or nothing: expected USER:START:COUNT, in decimal numbers without signs and leading zeros: write the line again")
+		}
 	})
 	if err != nil {
 		return nil, nil, err

@@ -59,6 +59,7 @@ func TestLoadSubIDs(t *testing.T) {
 		{"alice", idmap.Range{Start: 100000, Count: 65536}, path + ":1"},
 		{"1001", idmap.Range{Start: 165536, Count: 65536}, path + ":4"},
 		{"erin", idmap.Range{Start: 231072, Count: 5}, path + ":10"},
+		{"erin", idmap.Range{Start: 0o231072, Count: 5}, path + ":10"},
 	}
 	if !reflect.DeepEqual(ids, want) {
 		t.Errorf("got  %+v\nwant %+v", ids, want)
@@ -70,10 +71,14 @@ func TestLoadSubIDs(t *testing.T) {
 			t.Errorf("%s: severity %s", w.Where, w.Severity)
 		}
 	}
-	if wanted := []string{path + ":5", path + ":6", path + ":7", path + ":8", path + ":9"}; !reflect.DeepEqual(where, wanted) {
+	if wanted := []string{path + ":5", path + ":6", path + ":7", path + ":8", path + ":9", path + ":10"}; !reflect.DeepEqual(where, wanted) {
 		t.Errorf("warnings at %q, want %q", where, wanted)
 	}
 	if got := warnings[0].Message; got != path+`:5: "bob:x:65536": is passed over: expected USER:START:COUNT: mend or remove the line` {
+		t.Errorf("message %q", got)
+	}
+	if got, want := warnings[5].Message, path+`:10: "erin:0231072:5": programs make different things of it: [231072-231077) or [78394-78399), or nothing: expected USER:START:COUNT, `+
+		"in decimal numbers without signs and leading zeros: write the line again"; got != want {
 		t.Errorf("message %q", got)
 	}
 	if ids, warnings, err := LoadSubIDs(e.path("nothing")); ids != nil || warnings != nil || err != nil {

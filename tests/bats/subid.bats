@@ -239,6 +239,17 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	# Octal to shadow, decimal to others: both are in the way.
 	printf 'ben:0%o:10\n' "$START" >/etc/subgid
 	refuses 1 "belongs to ben by /etc/subgid:1" export-subid
+	# What strtoul(3) makes of a sign, and of a fourth field.
+	local line
+	for line in "+$START:10" "$START:+10" "-$(printf %u "-$START"):10" "$START:10:x"; do
+		echo "ben:$line" >/etc/subgid
+		is "$START:10" "$(of ben -g)" "$line, to shadow"
+		refuses 1 "belongs to ben by /etc/subgid:1" export-subid
+		try ctl check
+		is 3 "$status"
+		has "$output" "^warning: /etc/subgid:1: .*programs make different things of it: \\[$START-"
+		has "$output" "^error: $BOOK:1: .* of ann belongs to ben by /etc/subgid:1"
+	done
 	: >/etc/subgid
 	useradd -M -l -u "$((START + 9))" inside
 	refuses 1 "$((START + 9)) of ann is the host's user inside" export-subid
@@ -428,7 +439,7 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 		printf 'ann:100000:%s\n' "$COUNT"
 		printf 'nobodys:300000:%s\n' "$COUNT"
 		printf 'bad line \033[31m\n'
-		printf 'ben:0400000:%s\n' "$COUNT"
+		printf 'ben:0600000:%s\n' "$COUNT"
 		printf 'ben:500000:1000\n'
 		printf 'ben:%s:5\n' "$ANN"
 	} >/etc/subuid
@@ -442,7 +453,7 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	must ctl import-subid
 	is "ann:100000:$COUNT:" "$(lines)"
 	has "$errput" '^usernsctl: warning: /etc/subuid:3: "bad line \\x1b\[31m": is passed over'
-	has "$errput" '^usernsctl: warning: /etc/subuid:4: "ben:0400000:65536": is passed over: expected USER:START:COUNT'
+	has "$errput" '^usernsctl: warning: /etc/subuid:4: "ben:0600000:65536": is passed over: expected USER:START:COUNT'
 	has "$errput" '^usernsctl: warning: /etc/subuid:2: .* of nobodys: has no account in /etc/passwd: name it to import it all the same: usernsctl import-subid nobodys'
 	has "$errput" '^usernsctl: warning: /etc/subuid:5: .* of ben: has 1000 IDs, fewer than the 65536 of one container: for smaller ones: usernsctl import-subid ben --flags .size=1000.$'
 	has "$errput" '^usernsctl: warning: /etc/subgid:1: .165536-165546. of ann: /etc/subuid doesn.t give them'
