@@ -60,7 +60,7 @@ func (p *program) audit(c *cli.Context) error {
 			}
 		}
 	}
-	found = append(found, warnings...)
+	found = slices.Concat(found, warnings, staleFindings(book, host.World.Host))
 	if c.IsSet(flagPaths) {
 		left, err := p.left(host, book, c.String(flagPaths), c.Bool(flagJSON))
 		if err != nil {

@@ -152,6 +152,7 @@ func (p *program) write(c *cli.Context, w wanted) error {
 		return err
 	}
 	p.warnings = append(p.warnings, warnings...)
+	p.warnOfStale(written.Owner, written.Range)
 	if c.Bool(flagJSON) {
 		return p.json(toJSON(written))
 	}

@@ -136,7 +136,7 @@ func conflicts(file string, data []byte) ([]registry.Conflict, error) {
 	if err != nil {
 		return nil, failed("", "check: %w", err)
 	}
-	return append(registry.Check(book, world), warnings...), nil
+	return slices.Concat(registry.Check(book, world), warnings, staleFindings(book, world.Host)), nil
 }
 
 // unreadable is the reasons for which a book is refused, one a line of the error's text.

@@ -80,6 +80,7 @@ func (p *program) del(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	p.warnOfStale(owner, removed[0].Range)
 	if c.Bool(flagJSON) {
 		shown := []lineJSON{}
 		for _, l := range removed {

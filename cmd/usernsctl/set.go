@@ -118,6 +118,7 @@ func (p *program) set(c *cli.Context) error {
 		return err
 	}
 	p.warnings = append(p.warnings, warnings...)
+	p.warnOfStale(after.Owner, after.Range)
 	if c.Bool(flagJSON) {
 		return p.json(struct {
 			lineJSON

@@ -22,6 +22,10 @@ import (
 // the numbers and puts comments, which are no entries to it, behind them in any order.
 // So each entry has its own, which finds it wherever it is. It has one colon, so that
 // no program takes it for an entry.
+//
+// usermod --del-subuids leaves of an entry what is before and behind the IDs that it takes, and
+// the comment. So where a comment's entry isn't there, entries of the same owner that lie inside
+// of it are ours too: they were made of it.
 const subIDMark = "# usernsctl export-subid: "
 
 // maxSubIDLine is one more than shadow reads of a line, in bytes; it passes over longer ones.
@@ -52,7 +56,7 @@ type subIDLine struct {
 	text  string     // with its end
 	entry SubIDEntry // zero if it isn't one that every reader reads alike
 	mark  SubIDEntry // zero if it isn't our comment
-	ours  bool       // an entry that one of our comments names
+	ours  bool       // an entry that one of our comments names, or what is left of one
 }
 
 // ParseSubIDs reads the text of a file; path is its name, for errors and places. What it
@@ -77,13 +81,35 @@ func ParseSubIDs(path string, text []byte) (*SubIDFile, error) {
 		}
 		f.lines = append(f.lines, l)
 	}
+	has := make(map[SubIDEntry]bool)
 	for i := range f.lines {
 		if l := &f.lines[i]; l.entry.Owner != "" && marks[l.entry] > 0 {
 			marks[l.entry]--
 			l.ours = true
+			has[l.entry] = true
 		}
 	}
+	f.fragments(marks, has)
 	return f, nil
+}
+
+// fragments finds what is left of entries that our comments name and that aren't there.
+func (f *SubIDFile) fragments(marks map[SubIDEntry]int, has map[SubIDEntry]bool) {
+	ranges := make(map[string][]idmap.Range)
+	for e := range marks {
+		if !has[e] {
+			ranges[e.Owner] = append(ranges[e.Owner], e.Range)
+		}
+	}
+	sets := make(map[string]idmap.Set)
+	for owner, r := range ranges {
+		sets[owner] = idmap.NewSet(r...)
+	}
+	for i := range f.lines {
+		if l := &f.lines[i]; l.entry.Owner != "" && sets[l.entry.Owner].Contains(l.entry.Range) {
+			l.ours = true
+		}
+	}
 }
 
 // exactEntry reads a line that is written so that every reader of the file reads the same.
@@ -181,7 +207,7 @@ func (f *SubIDFile) Foreign(renewed func(owner string) bool) []registry.SubID {
 func (f *SubIDFile) where(i int) string { return fmt.Sprintf("%s:%d", f.path, i+1) }
 
 // With is the text of the file with these entries as ours, and no others. Ours that stay
-// stay where they are, and new ones come last; what others wrote stays byte for byte. So
+// stay where they are, each with a comment of its own, and new ones come last; what others wrote stays byte for byte. So
 // does a last line without an end: new ones come before it, or they would be part of it.
 func (f *SubIDFile) With(want []SubIDEntry) []byte {
 	missing := make(map[SubIDEntry]bool)
@@ -203,6 +229,10 @@ func (f *SubIDFile) With(want []SubIDEntry) []byte {
 		}
 	}
 	text := []byte{}
+	marks := make(map[SubIDEntry]bool)
+	for _, l := range f.lines {
+		marks[l.mark] = true
+	}
 	marked, kept := make(map[SubIDEntry]bool), make(map[SubIDEntry]bool)
 	for _, l := range f.lines {
 		switch {
@@ -212,6 +242,9 @@ func (f *SubIDFile) With(want []SubIDEntry) []byte {
 			marked[l.mark] = true
 		case l.ours:
 			kept[l.entry] = true
+			if !marks[l.entry] {
+				text = append(text, l.entry.mark()+"\n"...)
+			}
 		}
 		text = append(text, l.text...)
 	}

@@ -40,7 +40,11 @@ func TestWithLeavesOthers(t *testing.T) {
 		{"sorted by useradd", "ann:300000:100\nz:9:9\n# usernsctl export-subid: ann 300000 100\n", "ann:300000:100\nz:9:9\n# usernsctl export-subid: ann 300000 100\n"},
 		{"one that isn't wanted", "# usernsctl export-subid: old 5 5\nold:5:5\nz:1:1\n", "z:1:1\n" + ours},
 		{"comment without its entry", "# usernsctl export-subid: old 5 5\nz:1:1\n", "z:1:1\n" + ours},
-		{"entry that was changed", "# usernsctl export-subid: old 5 5\nold:5:4\n", "old:5:4\n" + ours},
+		{"entry that was changed", "# usernsctl export-subid: old 5 5\nold:5:6\nold:4:5\nben:6:1\n", "old:5:6\nold:4:5\nben:6:1\n" + ours},
+		{"what usermod left", "# usernsctl export-subid: ann 300000 100\nann:300000:10\nann:300020:80\nann:300100:1\n", "ann:300100:1\n" + ours},
+		{"what usermod left of another", "# usernsctl export-subid: old 5 5\nx\nold:5:1\nold:9:1\n", "x\n" + ours},
+		{"what usermod left, and it is wanted", "z:1:1\n# usernsctl export-subid: ann 299999 102\nann:300000:100\n", "z:1:1\n" + ours},
+		{"comment twice, and more of the owner's", "# usernsctl export-subid: ann 300000 100\n" + ours + "ann:300010:5\n", ours + "ann:300010:5\n"},
 		{"comment twice", ours + "# usernsctl export-subid: ann 300000 100\n", ours},
 		{"comment like ours", "# usernsctl export-subid: ann 300000\n# usernsctl export-subid:\n", "# usernsctl export-subid: ann 300000\n# usernsctl export-subid:\n" + ours},
 		{"another's of the same text", "ann:300000:100\n" + ours, "ann:300000:100\n# usernsctl export-subid: ann 300000 100\nann:300000:100\n"},
@@ -145,6 +149,7 @@ var testHost = registry.Host{
 		{Name: "ann", ID: 1000, Where: "/etc/passwd:1"}, {Name: "ben", ID: 1001, Where: "/etc/passwd:2"},
 		{Name: "1002", ID: 1002, Where: "/etc/passwd:3"}, {Name: "+nis", ID: 1003, Where: "/etc/passwd:4"},
 		{Name: "in", ID: 900005, Where: "/etc/passwd:5"}, {Name: "sp ace", ID: 1004, Where: "/etc/passwd:6"},
+		{Name: "ann2", ID: 1000, Where: "/etc/passwd:7"},
 	},
 }
 
@@ -153,6 +158,7 @@ func everybody(string) bool { return true }
 func TestPlan(t *testing.T) {
 	for _, c := range []struct{ name, book, uids, want, passed, conflicts string }{
 		{"by name and UID", "ann:300000:10:\n1000:300010:10:size=10\nben:400000:5:shared\n", "", "added ann:300000:20|added ben:400000:5", "", ""},
+		{"another name of a UID", "ann:300000:10:\nann2:400000:10:\n1000:300010:1:size=1\n", "", "added ann:300000:11", "book:2: owner ann2: is another name of UID 1000 (ann), to whom newuidmap would give the IDs", ""},
 		{"no account", "ghost:300000:10:\n2000:400000:10:\nghost:500000:1:\n", "", "", "book:1: owner ghost: has no account|book:2: owner 2000: has no account", ""},
 		{"names that mean two things", "1002:300000:10:\n+nis:400000:10:\n1004:500000:1:\n", "", "",
 			`book:1: owner 1002: has the login name "1002"|book:2: owner +nis: has the login name "+nis"|book:3: owner 1004: has the login name "sp ace"`, ""},
@@ -205,6 +211,38 @@ func TestAround(t *testing.T) {
 	got := plan.Around(parse(t, "x:1:1\n1000:300009:100\n"))
 	if len(got) != 1 || !strings.HasPrefix(got[0], "/etc/subuid:2: gives [300009-300010) to 1000 without the flag deny-setgroups of book:1") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// What was exported and isn't what the book says any more is found, and so is who gets around a flag.
+func TestStale(t *testing.T) {
+	mine := "# usernsctl export-subid: ann 300000 10\nann:300000:10\n"
+	for _, c := range []struct{ name, book, text, want string }{
+		{"as it was", "ann:300000:10:\n", mine, ""},
+		{"of the UID", "1000:300000:10:\n", mine, ""},
+		{"longer by now", "ann:300000:20:\n", mine, ""},
+		{"gone", "ben:400000:5:\n", mine, "ann /etc/subuid:2 [300000-300010): gives [300000-300010) to ann"},
+		{"shorter", "ann:300000:4:\n", mine, "ann /etc/subuid:2 [300004-300010): gives [300004-300010) to ann"},
+		{"a hole", "ann:300000:10:\nx:300002:1:reserved\n", mine, "ann /etc/subuid:2 [300002-300003): gives [300002-300003) to ann"},
+		{"a flag", "ann:300000:10:deny-setgroups\n", mine, "ann /etc/subuid:2 [300000-300010): gives [300000-300010) to ann"},
+		{"what usermod left", "x:1:1:\n", "# usernsctl export-subid: ann 300000 10\nann:300001:2\n", "ann /etc/subuid:2 [300001-300003): gives [300001-300003) to ann"},
+		{"no account any more", "ghost:300000:10:\n", "ghost:300000:10\n# usernsctl export-subid: ghost 300000 10\n", "ghost /etc/subuid:1 [300000-300010): gives [300000-300010) to ghost"},
+		{"another's", "x:1:1:\n", "ann:300000:10\n", ""},
+		{"another's, around a flag", "ann:300000:10:deny-setgroups\n", "x\n1000:300009:9\n", "ann /etc/subuid:2 [300009-300010): gives [300009-300010) to 1000 without the flag deny-setgroups"},
+		{"another's, around a flag, with a sign", "ann:300000:10:deny-setgroups\n", "ann:+300009:9\n", "ann /etc/subuid:1 [300009-300010): gives [300009-300010) to ann without the flag"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, s := range StaleSubIDs(book(t, c.book), testHost, parse(t, c.text), parse(t, "")) {
+				if s.Severity != registry.Warning || !strings.HasPrefix(s.Message, s.Where+": ") {
+					t.Errorf("%+v", s)
+				}
+				got = append(got, fmt.Sprintf("%s %s %s: %s", s.Login, s.Where, s.Range, strings.TrimPrefix(s.Message, s.Where+": ")))
+			}
+			if all := strings.Join(got, "|"); !strings.HasPrefix(all, c.want) || c.want == "" && all != "" || len(got) > 1 {
+				t.Errorf("got %q, want %q", all, c.want)
+			}
+		})
 	}
 }
 

@@ -63,6 +63,15 @@ func (a Accounts) Find(owner string) (Account, bool) {
 	return Account{owner, strconv.FormatUint(uint64(uid), 10)}, ok
 }
 
+// first is the login name that the account's UID has by getpwuid(3).
+func (a Accounts) first(found Account) string {
+	uid, err := idmap.ParseID(found.UID)
+	if err != nil {
+		return ""
+	}
+	return a.byUID[uid]
+}
+
 // Login is the name under which an owner has entries: the login name, if there is an account and
 // every reader of the files takes that name for the same one.
 func (a Accounts) Login(owner string) string {
@@ -110,7 +119,9 @@ type subIDGrant struct {
 //     would map the IDs without it;
 //   - that a line reserves, whoever's it is.
 //
-// Owners without an account are passed over: no process can ever ask for their entries.
+// Owners without an account are passed over: no process can ever ask for their entries. So are further
+// login names of one UID: by the book they are other owners, and shadow gives their entries to whoever
+// has the UID.
 func PlanSubIDs(b *registry.Book, host registry.Host, chosen func(login string) bool) *SubIDPlan {
 	p := &SubIDPlan{book: b, host: host}
 	accounts := NewAccounts(host)
@@ -140,6 +151,9 @@ func PlanSubIDs(b *registry.Book, host registry.Host, chosen func(login string) 
 			own[account.Login] = append(own[account.Login], l.Range)
 			p.bound = append(p.bound, boundLine{account, l, restricts})
 			continue
+		case accounts.first(account) != account.Login:
+			why = fmt.Sprintf("%s: owner %s: is another name of UID %s (%s), to whom newuidmap would give the IDs: no entry is made: give the line to %[4]s",
+				l.Where(), l.Owner, account.UID, accounts.first(account))
 		}
 		if why != "" {
 			if !said[l.Owner] {
@@ -264,20 +278,6 @@ func (p *SubIDPlan) Apply(f *SubIDFile) (text []byte, changes []SubIDChange) {
 		}
 	}
 	return f.With(append(want, chosen...)), append(f.changes(chosen, p.chosen), present...)
-}
-
-// Around is the entries of others by which an owner gets IDs without the flags of their line.
-func (p *SubIDPlan) Around(f *SubIDFile) []string {
-	var all []string
-	others := f.others()
-	for _, b := range p.bound {
-		for _, o := range others.of(b.account) {
-			if both, ok := o.Range.Intersect(b.line.Range); ok {
-				all = append(all, fmt.Sprintf("%s: gives %s to %s without the flag %s of %s: remove the entry, or the flag", o.Where, both, o.Owner, b.restricts, b.line.Where()))
-			}
-		}
-	}
-	return all
 }
 
 // RemoveSubIDs gives the text of one file without our entries of the owners that are chosen.

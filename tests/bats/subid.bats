@@ -231,6 +231,63 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	is "[]" "$output"
 }
 
+@test "subid: entries that the book doesn't give any more are said" {
+	book "ann:$START:$COUNT:" "ben:$((START + COUNT)):$((2 * COUNT)):"
+	must ctl export-subid
+	must ctl check
+	is "0 errors, 0 warnings" "$output"
+	local gives="/etc/sub[ug]id:[0-9]+: gives .$START-$((START + COUNT)). to ann, as was exported, and the book doesn't by now: usernsctl export-subid ann\$"
+	# One that is longer by now loses nobody anything.
+	must ctl set ben --length "$((3 * COUNT))"
+	is "" "$errput"
+	must ctl set ann --flags deny-setgroups
+	has "$errput" "^usernsctl: warning: $gives"
+	is 2 "$(wc -l <"$W/.err")" "warnings"
+	must ctl check
+	has "$output" "^warning: $gives"
+	must ctl check --json
+	is "[\"/etc/subuid:2\",$START,$COUNT]" "$(jq -c '.[0] | [.where, .range.start, .range.count]' <<<"$output")"
+	must ctl audit
+	has "$output" "^warning: $gives"
+	has "$output" '^0 errors, 2 warnings$'
+	must ctl export-subid ann
+	must ctl audit
+	is "0 errors, 0 warnings" "$output"
+	must ctl set ann --flags ''
+	must ctl export-subid
+	must ctl del ann
+	has "$errput" "^usernsctl: warning: $gives"
+	must ctl add ann --start "$START" --length "$COUNT" --flags no-new-privs
+	has "$errput" "^usernsctl: warning: $gives"
+	must ctl del ann
+	# What usermod has cut is known still.
+	usermod --del-subuids "$((START + 10))-$((START + 19))" ann
+	must ctl audit
+	has "$output" "^warning: /etc/subuid:.* gives .$((START + 20))-$((START + COUNT)). to ann, as was exported"
+	must ctl export-subid
+	is "" "$(of ann)$(of ann -g)"
+	# A hole in what ben has by an entry.
+	must ctl add ben --start "$((START + COUNT + 7))" --length 5 --flags reserved
+	has "$errput" "gives .$((START + COUNT + 7))-$((START + COUNT + 12)). to ben, as was exported"
+	must ctl export-subid --undo
+	# What others wrote gets around a flag.
+	must ctl set ben --start "$((START + COUNT))" --flags deny-setgroups
+	is "" "$errput"
+	echo "$BEN:0$(printf %o "$((START + 2 * COUNT))"):10" >/etc/subgid
+	must ctl audit
+	has "$output" "^warning: /etc/subgid:1: gives .* to $BEN without the flag deny-setgroups of $BOOK:[0-9]+: remove the entry, or the flag$"
+}
+
+@test "subid: another name of a UID isn't exported" {
+	useradd -M -l -o -u "$ANN" ann2
+	book "ann2:$START:$COUNT:" "ben:$((START + COUNT)):$COUNT:"
+	must ctl export-subid
+	has "$errput" "^usernsctl: warning: $BOOK:1: owner ann2: is another name of UID $ANN \(ann\), to whom newuidmap would give the IDs"
+	is "ben:$((START + COUNT)):$COUNT" "$(entries /etc/subuid)"
+	refuses 1 "export-subid: $BOOK:1: owner ann2: is another name" export-subid ann2
+	userdel -f ann2 2>/dev/null || sed -i '/^ann2:/d' /etc/passwd
+}
+
 @test "subid: IDs of others are refused, with the place" {
 	book "ann:$START:$COUNT:"
 	printf '# one\nben:%s:1\n' "$((START + 5))" >/etc/subgid
@@ -312,8 +369,17 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	is "5000000:100,$START:$COUNT" "$(of ann | tr , '\n' | sort -n | paste -sd,)"
 	# What usermod takes away of an entry comes back, as the book says.
 	usermod --del-subuids "$((START + 10))-$((START + 19))" ann
+	must ctl export-subid --dry-run
 	must ctl export-subid
-	has "$output" "^added +ann +$((START + 10)) +10 +/etc/subuid$"
+	has "$output" "^removed +ann +$START +10 +/etc/subuid$"
+	has "$output" "^removed +ann +$((START + 20)) +$((COUNT - 20)) +/etc/subuid$"
+	has "$output" "^added +ann +$START +$COUNT +/etc/subuid$"
+	is "5000000:100,$START:$COUNT" "$(of ann | tr , '\n' | sort -n | paste -sd,)"
+	# What it leaves is taken back as well, and only that.
+	usermod --del-subuids "$((START + 10))-$((START + 19))" ann
+	must ctl export-subid ann --undo
+	is "5000000:100" "$(of ann)"
+	must ctl export-subid
 	# userdel takes all of a user's.
 	userdel ben
 	must ctl export-subid
