@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -20,8 +21,8 @@ func (p *program) exportSubIDVerb() *cli.Command {
 		Usage:     "write the book's IDs of users to /etc/subuid and /etc/subgid",
 		UsageText: programName + " export-subid [OWNER...] [--dry-run] [--undo] [--json]",
 		Description: "newuidmap, and by it rootless Podman and Docker, then give a user what the book does. Of all owners\n" +
-			"without OWNER. Lines with a flag that newuidmap doesn't enforce aren't written, nor those of owners\n" +
-			"without an account. Entries of others are never touched. Call it again when the book has changed.",
+			"without OWNER, but for those whom the configuration gives to root's containers. Lines with a flag that\n" +
+			"newuidmap doesn't enforce aren't written, nor those of owners without an account. Entries of others are never touched. Call it again when the book has changed.",
 		Flags: []cli.Flag{
 			text(flagOwner, "`OWNER`, one more"),
 			yes(flagDryRun, "write nothing, and show what would be"),
@@ -78,6 +79,14 @@ func (p *program) exportSubID(c *cli.Context) error {
 	}
 	for _, w := range out.passed {
 		p.warn("%s", w.Why)
+	}
+	// What root has started only root can know.
+	if os.Geteuid() == 0 && !c.Bool(flagUndo) {
+		leases, err := census.Leases()
+		if err != nil {
+			out.warnings = append(out.warnings, fmt.Sprintf("whether root's containers have IDs of the entries isn't known: %s", err))
+		}
+		out.warnings = append(out.warnings, sharedWithRoot(out.changes, leases)...)
 	}
 	for _, w := range out.warnings {
 		p.warn("%s", w)
@@ -144,17 +153,21 @@ func exported(c *cli.Context, names []string, uids, gids *engines.SubIDFile) (ou
 	if err := known(book, verb, names, accounts, slices.Concat(uids.Ours(), gids.Ours())); err != nil {
 		return export{}, err
 	}
-	plan := engines.PlanSubIDs(book, host, chosen)
+	withheld, err := out.withhold(book, names, accounts, slices.Concat(uids.Ours(), gids.Ours()))
+	if err != nil {
+		return export{}, failed("", "%s: whom root's containers belong to isn't known: %w", verb, err)
+	}
+	plan := engines.PlanSubIDs(book, host, func(login string) bool { return chosen(login) && !withheld[login] })
 	if all := plan.Conflicts(uids, gids); len(all) > 0 {
 		return export{}, failed(programName+" check", "%s: %s", verb, strings.Join(all, "\n"+verb+": "))
 	}
 	out.uids, out.changes = plan.Apply(uids)
 	out.gids, more = plan.Apply(gids)
-	out.changes, out.passed = append(out.changes, more...), plan.Passed
+	out.changes, out.passed = append(out.changes, more...), append(out.passed, plan.Passed...)
 	if err := out.nothingFor(verb, names, accounts); err != nil {
 		return export{}, err
 	}
-	out.warnings = slices.Concat(plan.Around(uids), plan.Around(gids))
+	out.warnings = slices.Concat(out.warnings, plan.Around(uids), plan.Around(gids))
 	source, err := engines.SubIDSource("/etc/nsswitch.conf")
 	if err != nil {
 		return export{}, failed("", "%s: %w", verb, err)

@@ -278,6 +278,55 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	has "$output" "^warning: /etc/subgid:1: gives .* to $BEN without the flag deny-setgroups of $BOOK:[0-9]+: remove the entry, or the flag$"
 }
 
+@test "subid: owners whose IDs root's containers get" {
+	mkdir -p /etc/userns-runtime
+	local config=/etc/userns-runtime/config.toml
+	[[ ! -e $config ]] || mv "$config" "$W/config.toml"
+	printf 'default-owner = "ann"\n[[rule]]\nroot = "/run/docker"\nowner = "%s"\n' "$BEN" >"$config"
+	useradd -M -l carl
+	tee /etc/subuid /etc/subgid </dev/null
+	book "ann:$START:$COUNT:" "ben:$((START + COUNT)):$COUNT:" "carl:$((START + 2 * COUNT)):$COUNT:"
+	must ctl export-subid
+	is "carl:$((START + 2 * COUNT)):$COUNT" "$(entries /etc/subuid)"
+	has "$errput" "^usernsctl: warning: $BOOK:1: owner ann: root's containers get these IDs, by default-owner of $config, .*: usernsctl export-subid ann$"
+	has "$errput" "^usernsctl: warning: $BOOK:2: owner ben: root's containers get these IDs, by \[\[rule\]\] of $config for /run/docker, .*: usernsctl export-subid ben$"
+	is 2 "$(wc -l <"$W/.err")" "warnings"
+	# By name they are, and then stay.
+	must ctl export-subid "$ANN"
+	has "$errput" "warning: $BOOK:1: owner ann: root's containers get the same IDs, by default-owner of $config: ann can signal"
+	is 1 "$(wc -l <"$W/.err")" "warnings"
+	must ctl set ann --length "$((COUNT - 1))" --flags size=1000
+	must ctl export-subid
+	is "carl:$((START + 2 * COUNT)):$COUNT ann:$START:$((COUNT - 1))" "$(entries /etc/subuid | paste -sd' ')"
+	has "$errput" "warning: $BOOK:1: owner ann: root's containers get the same IDs"
+	# A configuration that can't be read.
+	echo nonsense >"$config"
+	refuses 1 "export-subid: whom root's containers belong to isn't known: $config:1: " export-subid
+	must ctl export-subid --undo
+	rm "$config"
+	[[ ! -e $W/config.toml ]] || mv "$W/config.toml" "$config"
+}
+
+@test "subid: root's containers in what is exported are named" {
+	book "ann:$START:$((2 * COUNT)):" "ben:$((START + 2 * COUNT)):$COUNT:"
+	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$CT-ours"
+	must "$OURS" --owner ann --config "$CONF" --root "$W/ours" run -d -b "$B" "$CT"
+	local verb
+	for verb in "--dry-run" "" "ann"; do
+		# shellcheck disable=SC2086 # none is none
+		must ctl export-subid $verb
+		has "$errput" "^usernsctl: warning: owner ann: has by the entries the IDs of what root started, and can signal its processes: container $CT of $W/ours: give root's containers another owner$"
+		is 1 "$(wc -l <"$W/.err")" "warnings"
+	done
+	must ctl export-subid ben
+	is "" "$errput"
+	must as ann "$U/bin/usernsctl" export-subid --dry-run
+	is "" "$errput"
+	must ctl export-subid --undo
+	is "" "$errput"
+	down ours
+}
+
 @test "subid: another name of a UID isn't exported" {
 	useradd -M -l -o -u "$ANN" ann2
 	book "ann2:$START:$COUNT:" "ben:$((START + COUNT)):$COUNT:"
