@@ -46,9 +46,12 @@ type Conflict struct {
 	Message  string      // Where, the finding, and what mends it
 }
 
-// maxConflicts ends a check: a book with two million-line halves that overlap
-// has 10^12 pairs of lines to report.
-const maxConflicts = 10000
+// What ends a check: a book with two million-line halves that overlap has 10^12
+// pairs of lines to report.
+const (
+	maxConflicts = 10000   // errors that are reported; and warnings, of which more are only counted
+	maxCounted   = 1000000 // warnings that are only counted
+)
 
 // Check finds all conflicts in a book, and between it and the host, in the
 // order of the book's lines:
@@ -91,7 +94,14 @@ func Check(b *Book, w World) []Conflict {
 	for i, f := range c.found {
 		out[i] = f.Conflict
 	}
-	if c.full() {
+	if c.counted > 0 {
+		atLeast := ""
+		if c.full {
+			atLeast = "at least "
+		}
+		out = append(out, Conflict{Severity: Warning, Message: fmt.Sprintf("%s%d more warnings: these are the first %d", atLeast, c.counted, maxConflicts)})
+	}
+	if c.full {
 		out = append(out, Conflict{Severity: Error, Message: fmt.Sprintf("more than %d conflicts: mend these first", maxConflicts)})
 	}
 	return out
@@ -115,12 +125,27 @@ type checker struct {
 	uids  map[string]string // login name to decimal UID
 	spans []span
 	found []finding
-}
 
-func (c *checker) full() bool { return len(c.found) >= maxConflicts }
+	errors, warnings int  // of those found
+	counted          int  // warnings beyond
+	full             bool // there are more than are to be looked at
+}
 
 // add reports a conflict of a line; the format continues the line's place.
 func (c *checker) add(severity Severity, line int, other string, ids idmap.Range, format string, args ...any) {
+	switch {
+	case severity == Error && c.errors == maxConflicts:
+		c.full = true
+		return
+	case severity == Error:
+		c.errors++
+	case c.warnings == maxConflicts:
+		c.counted++
+		c.full = c.full || c.counted > maxCounted
+		return
+	default:
+		c.warnings++
+	}
 	where := c.lines[line].Where()
 	message := where + ": " + fmt.Sprintf(format, args...)
 	c.found = append(c.found, finding{line, Conflict{severity, where, other, ids, message}})
@@ -134,7 +159,7 @@ func (c *checker) sweep() {
 	for _, next := range c.spans {
 		open = slices.DeleteFunc(open, func(s span) bool { return s.ids.End() <= uint64(next.ids.Start) })
 		for _, s := range open {
-			if c.full() {
+			if c.full {
 				return
 			}
 			both, ok := s.ids.Intersect(next.ids)
@@ -180,7 +205,7 @@ func (c *checker) twoLines(first, second int, both idmap.Range) {
 
 func (c *checker) tooShort(line int) {
 	l := c.lines[line]
-	if size := l.Flags.ContainerSize(); !l.Flags.Reserved && l.Range.Count < size && !c.full() {
+	if size := l.Flags.ContainerSize(); !l.Flags.Reserved && l.Range.Count < size && !c.full {
 		mended := l
 		mended.Flags.Size = l.Range.Count
 		c.add(Error, line, "", l.Range, "%s has %d IDs, fewer than the %d of one container: lengthen it, or make its containers smaller: write %q",

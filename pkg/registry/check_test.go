@@ -4,6 +4,7 @@ package registry
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -151,9 +152,58 @@ func TestBigCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It holds lines up to 6470000: those below 524288 meet kubelet alone, those
-	// above systemd too, those above 1000000 Incus too. It reaches the limit,
-	// quickly.
-	if got := Check(book, World{}); len(got) != maxConflicts+1 {
-		t.Errorf("%d conflicts", len(got))
+	// above systemd too, those above 1000000 Incus too. These are warnings, of
+	// which no number is an error.
+	got := Check(book, World{})
+	if len(got) != maxConflicts+1 {
+		t.Fatalf("%d conflicts", len(got))
+	}
+	for _, c := range got {
+		if c.Severity != Warning {
+			t.Fatalf("%+v", c)
+		}
+	}
+	if last := got[maxConflicts]; last.Where != "" || !regexp.MustCompile(`^2[0-9]{5} more warnings: these are the first 10000$`).MatchString(last.Message) {
+		t.Errorf("the last is %+v", last)
+	}
+}
+
+// However many warnings there are, an error is among what is found.
+func TestCheckFindsErrorsAmongWarnings(t *testing.T) {
+	lines := make([]string, 0, 5002)
+	for i := range 5001 {
+		lines = append(lines, fmt.Sprintf("u%d:%d:10:size=10", i, 524288+10*i)) // kubelet, systemd-nspawn
+	}
+	lines = append(lines, "last:524290:1:size=1")
+	book := bookOf(t, lines...)
+	var errs, warnings []Conflict
+	for _, c := range Check(book, World{}) {
+		if c.Severity == Error {
+			errs = append(errs, c)
+		} else {
+			warnings = append(warnings, c)
+		}
+	}
+	if len(errs) != 1 || errs[0].Where != "/book:5002" || errs[0].Other != "/book:1" {
+		t.Errorf("errors: %+v", errs)
+	}
+	if len(warnings) != maxConflicts+1 || warnings[maxConflicts].Message != "4 more warnings: these are the first 10000" {
+		t.Errorf("%d warnings, the last is %+v", len(warnings), warnings[len(warnings)-1])
+	}
+}
+
+// One owner's lines that all overlap are warnings, and so many that the check ends.
+func TestCheckEndsAtWarnings(t *testing.T) {
+	lines := make([]string, 100000)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("a:%d:100000:", 2000000000+i)
+	}
+	got := Check(bookOf(t, lines...), World{})
+	if len(got) != maxConflicts+2 {
+		t.Fatalf("%d conflicts", len(got))
+	}
+	if w, e := got[maxConflicts], got[maxConflicts+1]; w.Message != "at least 1000001 more warnings: these are the first 10000" ||
+		e.Severity != Error || e.Message != "more than 10000 conflicts: mend these first" {
+		t.Errorf("the last are %+v, %+v", w, e)
 	}
 }
