@@ -5,10 +5,12 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
@@ -103,9 +105,11 @@ func LoadSubIDs(path string) (ids []SubID, warnings []Conflict, err error) {
 	return ids, warnings, nil
 }
 
-// eachLine calls do with the place and text of every line of a file.
+// eachLine calls do with the place and text of every line of a file. Links are
+// followed, as C libraries do; what isn't a regular file, and may never end, is
+// refused.
 func eachLine(path string, do func(where, line string)) error {
-	data, err := os.ReadFile(path)
+	data, err := readRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -118,6 +122,26 @@ func eachLine(path string, do func(where, line string)) error {
 		do(path+":"+strconv.Itoa(number), strings.TrimSuffix(line, "\n"))
 	}
 	return nil
+}
+
+func readRegular(path string) ([]byte, error) {
+	// To open a FIFO would wait for somebody who writes.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+		return nil, nil // a way to have no such file
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: isn't a regular file (%s): expected one: put the file back: ls -l %[1]s", path, info.Mode().Type())
+	}
+	return io.ReadAll(f)
 }
 
 // lenientID reads a number as C libraries do in these files, where leading

@@ -5,6 +5,7 @@ package registry
 import (
 	"os"
 	"reflect"
+	"syscall"
 	"testing"
 
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
@@ -45,6 +46,29 @@ func TestLoadHostFiles(t *testing.T) {
 	e.must(os.Mkdir(e.path("passwd"), 0o755))
 	_, err = LoadHost(e.path("passwd"), e.path("nothing"))
 	wantError(t, err, "accounts: ", e.path("passwd"))
+}
+
+// What never ends to be read, or to be opened, is refused at once.
+func TestHostFilesAreRegular(t *testing.T) {
+	e := newEtc(t)
+	path := e.path("fifo")
+	e.must(syscall.Mkfifo(path, 0o644))
+	_, err := LoadHost(path, e.path("group"))
+	wantError(t, err, path+": isn't a regular file (p---------)")
+	_, err = LoadHost(e.path("passwd"), path)
+	wantError(t, err, path)
+	_, _, err = LoadSubIDs(path)
+	wantError(t, err, path)
+	_, _, err = LoadSubIDs("/dev/zero")
+	wantError(t, err, "/dev/zero: isn't a regular file")
+	if ids, _, err := LoadSubIDs("/dev/null"); err != nil || len(ids) != 0 {
+		t.Errorf("/dev/null: %v, %v", ids, err)
+	}
+	e.write("real", "a:1:2\n")
+	e.must(os.Symlink("real", e.path("link")))
+	if ids, _, err := LoadSubIDs(e.path("link")); err != nil || len(ids) != 1 {
+		t.Errorf("a link: %v, %v", ids, err)
+	}
 }
 
 func TestLoadSubIDs(t *testing.T) {

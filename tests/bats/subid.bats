@@ -392,6 +392,9 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 		try timeout 20 "$CTL" "$verb"
 		is 1 "$status"
 		has "$errput" '/etc/subuid: '
+		try timeout 20 "$CTL" check
+		is 1 "$status"
+		has "$errput" "check: .*/etc/subuid: isn't a regular file"
 		rm /etc/subuid
 		mv /etc/real /etc/subuid
 	done
