@@ -24,7 +24,9 @@ func (h *host) checkEngines() {
 	if len(h.engines) == 0 {
 		h.fine("engines", "none is installed")
 	}
+	said := map[flaw]bool{}
 	for _, s := range h.engines {
+		h.checkSettings(s, said)
 		for _, err := range s.Problems {
 			if !h.denied(s.Engine, err) {
 				h.add(sevError, s.Engine, "correct the file, then run "+command("doctor")+" again", "its settings can't be read, by the engine neither: %s", err)
@@ -44,6 +46,31 @@ func (h *host) checkEngines() {
 		}
 		for _, r := range s.Others {
 			h.checkOther(s, r)
+		}
+	}
+}
+
+// checkSettings is who can change what an engine is told, by which root runs any program that they
+// like. said is what there has been a finding for.
+func (h *host) checkSettings(s engines.Setup, said map[flaw]bool) {
+	files := s.Files
+	if !slices.Contains(files, s.File) && s.File != os.DevNull {
+		// Where it would be.
+		dir := filepath.Dir(s.File)
+		for !exists(dir) {
+			dir = filepath.Dir(dir)
+		}
+		files = append(slices.Clone(files), dir)
+	}
+	for _, path := range files {
+		err := changedBy(path, 0)
+		f, is := errors.AsType[*flaw](err)
+		switch {
+		case is && !said[*f]:
+			said[*f] = true
+			h.add(sevError, path, f.mend, "%s: who can change what %s is told is root, since it says which programs root runs", f.wrong, s.Engine)
+		case err != nil && !is:
+			h.failed(path, err)
 		}
 	}
 }

@@ -393,6 +393,47 @@ func TestDoctorBroken(t *testing.T) {
 			put(t, h, "/proc/77/status", "NSpid:\t77\n")
 			install(t, h, "/usr/bin/mine")
 		}, sevWarning, "docker", "the command line of dockerd", "usernsctl configure docker"},
+		{"a dockerd that is told of no file", func(t *testing.T, h *host) {
+			t.Helper()
+			put(t, h, "/proc/77/cmdline", "dockerd\x00--config-file=/dev/null\x00--default-runtime=mine\x00--add-runtime=mine=/usr/bin/mine\x00")
+			put(t, h, "/proc/77/status", "NSpid:\t77\n")
+			install(t, h, "/usr/bin/mine")
+			put(t, h, "/dev/x", "")
+			link(t, h, "/dev/null", "/dev/null")
+		}, sevWarning, "docker", "starts containers with mine", "usernsctl configure docker"},
+		{"daemon.json is open to all", func(t *testing.T, h *host) { t.Helper(); chmod(t, h, daemon, 0o666) },
+			sevError, daemon, "could be changed by others than root, since", "chmod go-w "},
+		{"its directory is another's", func(t *testing.T, h *host) {
+			t.Helper()
+			if err := os.Chown(h.path("/etc/docker"), 1000, 0); err != nil {
+				t.Fatal(err)
+			}
+		}, sevError, daemon, "could be changed by UID 1000, who owns", "chown root: "},
+		{"what podman's would lie in is another's", func(t *testing.T, h *host) {
+			t.Helper()
+			put(t, h, "/usr/share/containers/containers.conf", "[engine]\nruntime = 'userns'\n[engine.runtimes]\nuserns = ['/usr/bin/userns-runtime']\n")
+			remove(t, h, podman)
+			chmod(t, h, "/etc/containers", 0o777)
+		}, sevError, "/etc/containers", "who can change what podman is told is root", "chmod go-w "},
+		{"podman's drop-ins are open to all", func(t *testing.T, h *host) {
+			t.Helper()
+			put(t, h, podman+".d/x", "")
+			chmod(t, h, podman+".d", 0o777|os.ModeSticky)
+		}, sevError, podman + ".d", "has mode 1777", "chmod go-w "},
+		{"storage.conf is another's", func(t *testing.T, h *host) {
+			t.Helper()
+			put(t, h, "/etc/containers/storage.conf", "")
+			if err := os.Chown(h.path("/etc/containers/storage.conf"), 1000, 0); err != nil {
+				t.Fatal(err)
+			}
+		}, sevError, "/etc/containers/storage.conf", "UID 1000", "chown root: "},
+		{"what containerd imports is open to all", func(t *testing.T, h *host) {
+			t.Helper()
+			text, _ := os.ReadFile(h.path(containerd))
+			put(t, h, containerd, "imports = ['/srv/x.toml']\n"+string(text))
+			put(t, h, "/srv/x.toml", "")
+			chmod(t, h, "/srv/x.toml", 0o666)
+		}, sevError, "/srv/x.toml", "what containerd is told", "chmod go-w "},
 		{"containerd starts runc, and has none", func(t *testing.T, h *host) { t.Helper(); remove(t, h, containerd) }, sevError, "containerd", "starts containers with runc, which isn't there", "usernsctl configure containerd"},
 		{"containerd 2 starts runc", file(containerd, "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'runc'\n"),
 			sevError, "containerd", "config.toml), which isn't there", "usernsctl configure containerd"},

@@ -18,6 +18,9 @@ type Setup struct {
 	Engine  string // "docker", "containerd", "podman", "crio"
 	Program string // the path of its program
 	File    string // of its settings, or where they would be
+	// Files is the files and directories that the settings are read from; File is among them
+	// if it is there.
+	Files []string
 	// Default is what starts a container when nobody asks for another runtime. Its Name is
 	// empty where the engine starts none by itself: a containerd without CRI.
 	Default Runtime
@@ -107,6 +110,9 @@ func readSettings(path string) (data []byte, ok bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, err
+	}
+	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+		return nil, false, nil // the usual way to say that there shall be none
 	}
 	if !info.Mode().IsRegular() {
 		return nil, false, fmt.Errorf("%s: is not a regular file", path)

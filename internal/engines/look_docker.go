@@ -63,6 +63,7 @@ func (h lookHost) docker(program string, args []string) Setup {
 	var set dockerSettings
 	data, ok, err := readSettings(s.File)
 	if ok {
+		s.Files = []string{s.File}
 		// dockerd takes a byte order mark as well.
 		data = bytes.TrimPrefix(data, []byte("\ufeff"))
 		if len(bytes.TrimSpace(data)) > 0 {

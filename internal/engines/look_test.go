@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,7 @@ func hostWith(t *testing.T, files map[string]string) string {
 
 // plainly is a setup with root taken out of its paths, and its problems as text.
 func plainly(root string, s Setup) Setup {
+	s.Files = nil // TestLookFiles has them
 	cut := func(text *string) { *text = strings.ReplaceAll(*text, root, "") }
 	cut(&s.Program)
 	cut(&s.File)
@@ -194,6 +196,33 @@ func TestLook(t *testing.T) {
 				t.Errorf("\n got %s\nwant %s", got, want)
 			}
 		})
+	}
+}
+
+func TestLookFiles(t *testing.T) {
+	root := hostWith(t, map[string]string{
+		"/usr/bin/podman": "", "/usr/bin/containerd": "", "/usr/sbin/dockerd": "",
+		"/etc/docker/daemon.json":                  "",
+		"/etc/containerd/config.toml":              "imports = ['conf.d/*']\n",
+		"/etc/containerd/conf.d/x":                 "",
+		"/usr/share/containers/containers.conf":    "",
+		"/etc/containers/containers.conf.d/a":      "",
+		"/etc/containers/containers.conf.d/b.conf": "=",
+		"/etc/containers/storage.conf":             "",
+	})
+	var got []string
+	for _, s := range Look(root) {
+		got = append(got, s.Engine)
+		for _, f := range s.Files {
+			got = append(got, strings.TrimPrefix(f, root))
+		}
+	}
+	want := []string{
+		"docker", "/etc/docker/daemon.json", "containerd", "/etc/containerd/config.toml", "/etc/containerd/conf.d/x",
+		"podman", "/usr/share/containers/containers.conf", "/etc/containers/containers.conf.d", "/etc/containers/containers.conf.d/b.conf", "/etc/containers/storage.conf",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type settings struct {
 	values   map[string]any
 	where    map[string]string // by the path of a value, its keys joined with NUL
+	files    []string          // what was read, and directories
 	problems []error
 }
 
@@ -29,6 +30,7 @@ func (s *settings) read(path string) (found bool) {
 	if err == nil && !ok {
 		return false
 	}
+	s.files = append(s.files, path)
 	var values map[string]any
 	if err == nil {
 		err = decodeSettings(path, data, &values)
@@ -83,6 +85,7 @@ func (s *settings) readDir(dir, ext string) {
 		}
 		return
 	}
+	s.files = append(s.files, dir)
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ext) && !e.IsDir() {
 			s.read(filepath.Join(dir, e.Name()))
@@ -153,7 +156,7 @@ func (h lookHost) containerd(program string, args []string) Setup {
 	if s.read(out.File) {
 		h.imports(&s, out.File, map[string]bool{out.File: true})
 	}
-	out.Problems = s.problems
+	out.Problems, out.Files = s.problems, s.files
 	store := Store{Dir: h.path("/var/lib/containerd"), Driver: "overlayfs"}
 	if dir, where := s.text("root"); dir != "" {
 		store.Dir, store.Where = h.path(dir), where
@@ -295,7 +298,7 @@ func lookPodman(h lookHost) []Setup {
 		}
 	}
 	out.Stores = []Store{h.containersStorage(&s)}
-	out.Problems = s.problems
+	out.Problems, out.Files = s.problems, s.files
 	return []Setup{out}
 }
 
@@ -307,6 +310,7 @@ func (h lookHost) containersStorage(found *settings) Store {
 		s.read(h.path("/usr/share/containers/storage.conf"))
 	}
 	found.problems = append(found.problems, s.problems...)
+	found.files = append(found.files, s.files...)
 	store := Store{Dir: h.path("/var/lib/containers/storage")}
 	if dir, where := s.text("storage", "graphroot"); dir != "" {
 		store.Dir, store.Where = h.path(dir), where
@@ -374,6 +378,6 @@ func lookCRIO(h lookHost) []Setup {
 		store.Driver, store.Where = driver, cmp.Or(store.Where, of)
 	}
 	out.Stores = []Store{store}
-	out.Problems = s.problems
+	out.Problems, out.Files = s.problems, s.files
 	return []Setup{out}
 }
