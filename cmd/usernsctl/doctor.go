@@ -150,19 +150,52 @@ func thisHost() *host {
 
 // examine makes all checks. The first ones read what the others need.
 func (h *host) examine() {
-	h.checkConfig()
-	h.engines = engines.Look(h.root)
-	for _, check := range []func(){
-		h.checkNamespaces, h.checkUsers, h.checkKernel, h.checkBook, h.checkOwners, h.checkKeys, h.checkLowest, h.checkProgram, h.checkHelpers,
-		h.checkEngines, h.checkStores, h.checkRemap, h.checkTwins, h.checkAudit, h.checkLeases,
+	h.config, h.refuses = config.Default(), true // until it is read
+	for _, check := range []struct {
+		subject string
+		do      func(*host)
+	}{
+		{config.Path, (*host).checkConfig},
+		{"engines", func(h *host) { h.engines = engines.Look(h.root) }},
+		{"user namespaces", (*host).checkNamespaces}, {"user namespaces", (*host).checkUsers}, {"kernel", (*host).checkKernel},
+		{registry.Path, (*host).checkBook}, {registry.Path, (*host).checkOwners}, {"kernel.keys", (*host).checkKeys},
+		{"low-level runtime", (*host).checkLowest}, {gate, (*host).checkProgram}, {"newuidmap", (*host).checkHelpers},
+		{"engines", (*host).checkEngines}, {"userns-remap", (*host).checkRemap}, {"runc", (*host).checkTwins},
+		{"audit log", (*host).checkAudit}, {"leases", (*host).checkLeases},
 	} {
-		check()
+		h.limited(check.subject, check.do)
 	}
+	h.checkStores()
 	// The worst first, and else in the order in which things depend on each other.
 	order := []string{sevError, sevWarning, sevUnknown, sevFine}
 	slices.SortStableFunc(h.found, func(a, b symptom) int {
 		return cmp.Compare(slices.Index(order, a.Severity), slices.Index(order, b.Severity))
 	})
+}
+
+// patience is how long a check may take, and a test may shorten it. A program that is asked for
+// its version has ten seconds of it.
+var patience = 15 * time.Second
+
+// limited makes a check that may never end: on a filesystem whose server is gone, or while somebody
+// keeps the lock of the leases. What it has found by then isn't known either.
+func (h *host) limited(subject string, check func(*host)) {
+	during := *h
+	during.found = nil
+	done := make(chan bool)
+	go func() {
+		check(&during)
+		close(done)
+	}()
+	select {
+	case <-done:
+		found := append(h.found, during.found...)
+		*h = during
+		h.found = found
+	case <-time.After(patience):
+		h.add(sevUnknown, subject, "find who doesn't answer: a server of NFS or FUSE (findmnt), or who has a lock (lslocks); then run "+command("doctor")+" again",
+			"no answer within %s, so it wasn't looked at", patience)
+	}
 }
 
 func (h *host) path(path string) string { return h.root + path }

@@ -68,7 +68,7 @@ func (h *host) checkConfig() {
 		}
 		return
 	}
-	h.config = c
+	h.config, h.refuses = c, false
 	h.fine(path, "is in order, or isn't there")
 }
 

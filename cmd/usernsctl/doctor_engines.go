@@ -153,15 +153,19 @@ func (h *host) checkStores() {
 			}
 			seen[key] = true
 			h.checkDriver(s, store)
-			if !h.asRoot(store.Dir, "whether its files can be shifted, and who can reach them") {
-				continue
+			if h.asRoot(store.Dir, "whether its files can be shifted, and who can reach them") {
+				// Each by itself, since each may have a server that is gone.
+				h.limited(store.Dir, func(h *host) { h.checkStore(s, store) })
 			}
-			if h.userNS {
-				h.checkFilesystem(s, store)
-			}
-			h.checkExposure(s, store)
 		}
 	}
+}
+
+func (h *host) checkStore(s engines.Setup, store engines.Store) {
+	if h.userNS {
+		h.checkFilesystem(s, store)
+	}
+	h.checkExposure(s, store)
 }
 
 // settingOf is how a store's place or driver is changed.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -144,6 +145,41 @@ func TestDoctorSound(t *testing.T) {
 		if s.Mend != "" {
 			t.Errorf("a fact with a mend: %+v", s)
 		}
+	}
+}
+
+// What never answers keeps nothing else from being looked at.
+func TestDoctorWithoutAnAnswer(t *testing.T) {
+	before := patience
+	patience = 300 * time.Millisecond
+	t.Cleanup(func() { patience = before })
+	h := soundHost(t)
+	never := make(chan bool)
+	docker := h.path("/var/lib/docker")
+	h.try.exposed = func(path string) (string, error) {
+		if strings.HasPrefix(path, docker) {
+			<-never
+		}
+		return "", nil
+	}
+	h.try.ended = func() (int, error) { <-never; return 0, nil }
+	put(t, h, "/var/lib/containers/storage/overlay/x", "")
+	found := h.findings()
+	close(never)
+	if len(found) != 2 {
+		t.Fatalf("%+v", found)
+	}
+	for i, subject := range []string{"leases", h.path("/var/lib/docker")} {
+		if s := found[i]; s.Severity != sevUnknown || s.Subject != subject || s.Message != "no answer within 300ms, so it wasn't looked at" || !strings.Contains(s.Mend, "findmnt") {
+			t.Errorf("%+v", s)
+		}
+	}
+	said := false
+	for _, s := range h.found {
+		said = said || s.Severity == sevFine && strings.HasPrefix(s.Subject, h.path("/var/lib/containers/storage"))
+	}
+	if !said {
+		t.Errorf("the store behind wasn't looked at: %+v", h.found)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
+	"time"
 )
 
 // Setup is how one engine of a host is configured, as far as its files and the command
@@ -124,6 +126,31 @@ func readSettings(path string) (data []byte, ok bool, err error) {
 		return nil, false, fmt.Errorf("%s: is larger than %d bytes", path, mostSettings)
 	}
 	return data, true, nil
+}
+
+// lookPatience is how long the server of a filesystem may take to say what is there.
+var lookPatience = 5 * time.Second
+
+// firstThere is the first of the names of which there is one of the paths that it gives, "" where there
+// is none. A store may lie on a filesystem whose server is gone, which never answers: nothing is
+// known then.
+func firstThere(names []string, paths func(name string) []string) string {
+	found := make(chan string, 1) // so that a late answer is in nobody's way
+	go func() {
+		for _, name := range names {
+			if slices.ContainsFunc(paths(name), isThere) {
+				found <- name
+				return
+			}
+		}
+		found <- ""
+	}()
+	select {
+	case name := <-found:
+		return name
+	case <-time.After(lookPatience):
+		return ""
+	}
 }
 
 // isThere says whether something is at path. What can't be looked at isn't known to be.

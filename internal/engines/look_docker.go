@@ -119,12 +119,9 @@ func (h lookHost) docker(program string, args []string) Setup {
 	store := Store{Dir: h.path(dir), Where: where("data-root", cmp.Or(set.DataRoot, set.Graph))}
 	if store.Driver = cmp.Or(lastOf(flags["storage-driver"]), set.StorageDriver); store.Driver == "" {
 		// dockerd goes on with what it has; this is where it looks.
-		for _, driver := range dockerDrivers {
-			if isThere(filepath.Join(store.Dir, driver, "l")) || isThere(filepath.Join(store.Dir, "image", driver)) {
-				store.Driver = driver
-				break
-			}
-		}
+		store.Driver = firstThere(dockerDrivers, func(driver string) []string {
+			return []string{filepath.Join(store.Dir, driver, "l"), filepath.Join(store.Dir, "image", driver)}
+		})
 	}
 	s.Stores = []Store{store}
 	return s

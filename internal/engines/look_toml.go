@@ -317,12 +317,9 @@ func (h lookHost) containersStorage(found *settings) Store {
 	}
 	driver, where := s.text("storage", "driver")
 	if store.Driver = driver; driver == "" {
-		for _, driver := range []string{"overlay", "btrfs", "zfs", "devicemapper", "aufs", "vfs"} {
-			if isThere(filepath.Join(store.Dir, driver+"-layers")) {
-				store.Driver = driver
-				break
-			}
-		}
+		store.Driver = firstThere([]string{"overlay", "btrfs", "zfs", "devicemapper", "aufs", "vfs"}, func(driver string) []string {
+			return []string{filepath.Join(store.Dir, driver+"-layers")}
+		})
 	}
 	for _, keys := range [][]string{{"storage", "options", "overlay", "mount_program"}, {"storage", "options", "mount_program"}} {
 		if program, of := s.text(keys...); program != "" && store.Program == "" {

@@ -339,6 +339,25 @@ mended() {
 	silent
 }
 
+@test "doctor: a store whose server is gone" {
+	requires bindfs
+	mkdir "$W/behind"
+	bindfs -f -o nonempty "$W/behind" /var/lib/docker </dev/null >/dev/null 2>&1 3>&- &
+	local server=$! before code
+	eventually eval 'findmnt -t fuse.bindfs,fuse /var/lib/docker >/dev/null'
+	kill -STOP "$server"
+	before=$SECONDS
+	try timeout -s KILL 60 /usr/bin/usernsctl doctor
+	code=$status
+	kill -CONT "$server"
+	umount --lazy /var/lib/docker
+	reap "$server"
+	is 3 "$code" "the status of doctor"
+	((SECONDS - before < 40)) || is "half a minute at most" "$((SECONDS - before)) seconds"
+	has "$output" '^unknown: /var/lib/docker: no answer within 15s, so it wasn.t looked at$'
+	is 1 "$(grep -c '^[a-z]*: ' <<<"$output")" "findings"
+}
+
 @test "doctor: a storage driver without overlays" {
 	jq '."storage-driver" = "vfs"' /etc/docker/daemon.json >"$W/daemon"
 	cat "$W/daemon" >/etc/docker/daemon.json
