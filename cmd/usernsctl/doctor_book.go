@@ -97,17 +97,24 @@ func (h *host) checkBook() {
 	}
 	h.accounts = &world.Host
 	errs, warnings := 0, 0
+	var collisions []collision
 	for _, c := range registry.Check(book, world) {
 		file, _, _ := cutLast(c.Other, ":")
-		switch {
+		switch last := len(collisions) - 1; {
 		case file == paths.SubUID || file == paths.SubGID:
-			h.add(sevError, c.Where, h.moveLine(c.Where), "%s", strings.TrimPrefix(c.Message, c.Where+": "))
+			// Check goes by the lines of the book.
+			if last >= 0 && collisions[last].Where == c.Where {
+				collisions[last].more++
+			} else {
+				collisions = append(collisions, collision{Conflict: c})
+			}
 		case c.Severity == registry.Error:
 			errs++
 		default:
 			warnings++
 		}
 	}
+	h.addCollisions(collisions)
 	switch {
 	case errs > 0:
 		h.add(sevError, path, command("check")+" names each", "it conflicts with itself or with the host: %s", plural(errs, "error"))
@@ -116,6 +123,37 @@ func (h *host) checkBook() {
 		h.fine(path, "%s; check has %s", plural(len(book.Lines()), "line"), plural(warnings, "warning"))
 	default:
 		h.fine(path, "%s", plural(len(book.Lines()), "line"))
+	}
+}
+
+// collision is the first entry of subuid or subgid that a line of the book collides with.
+type collision struct {
+	registry.Conflict
+	more int // entries beside
+}
+
+// manyCollisions is how many lines of the book are named that collide with subuid or subgid.
+const manyCollisions = 20
+
+// addCollisions adds a finding for each line, since each has one mend.
+func (h *host) addCollisions(all []collision) {
+	if len(all) == 0 {
+		return
+	}
+	lines := make(map[string]registry.Line)
+	for _, l := range h.book.Lines() {
+		lines[l.Where()] = l
+	}
+	for i, c := range all {
+		if i == manyCollisions {
+			h.add(sevError, h.path(registry.Path), command("check")+" names each", "%s more collide with /etc/subuid or /etc/subgid", plural(len(all)-i, "line"))
+			break
+		}
+		beside := ""
+		if c.more > 0 {
+			beside = fmt.Sprintf("; and so with %d more of the entries there", c.more)
+		}
+		h.add(sevError, c.Where, h.moveLine(lines[c.Where]), "%s%s", strings.TrimPrefix(c.Message, c.Where+": "), beside)
 	}
 }
 
@@ -128,22 +166,16 @@ func cutLast(text, sep string) (before, after string, found bool) {
 
 // moveLine is the commands that give a line of the book another place. Drop-ins aren't ours
 // to write.
-func (h *host) moveLine(where string) string {
-	for _, l := range h.book.Lines() {
-		if l.Where() != where {
-			continue
-		}
-		if l.File != h.path(registry.Path) {
-			return "give the line another START, or remove it there: " + where
-		}
-		start, length := strconv.FormatUint(uint64(l.Range.Start), 10), strconv.FormatUint(uint64(l.Range.Count), 10)
-		add := []string{"add", l.Owner, "--length", length}
-		if flags := l.Flags.String(); flags != "" {
-			add = append(add, "--flags", flags)
-		}
-		return command("del", l.Owner, "--start", start) + " && " + command(add...)
+func (h *host) moveLine(l registry.Line) string {
+	if l.File != h.path(registry.Path) {
+		return "give the line another START, or remove it there: " + l.Where()
 	}
-	return command("check")
+	start, length := strconv.FormatUint(uint64(l.Range.Start), 10), strconv.FormatUint(uint64(l.Range.Count), 10)
+	add := []string{"add", l.Owner, "--length", length}
+	if flags := l.Flags.String(); flags != "" {
+		add = append(add, "--flags", flags)
+	}
+	return command("del", l.Owner, "--start", start) + " && " + command(add...)
 }
 
 // checkAudit is whether decisions can be recorded. Nothing is written for it.

@@ -77,6 +77,10 @@ func (h *host) checkSettings(s engines.Setup, said map[flaw]bool) {
 
 // configure is the command that makes an engine use userns-runtime.
 func (h *host) configure(s engines.Setup) string {
+	if dir := filepath.Dir(s.File); strings.HasPrefix(dir, h.path("/var/lib/rancher/")) {
+		// k3s and RKE2 write the file anew at each start.
+		return "write userns-runtime as the default runtime into config.toml.tmpl (config-v3.toml.tmpl for containerd 2) in " + rootfile.ShellQuote(dir) + ", which the file is made of"
+	}
 	usual := map[string]string{"docker": engines.DockerFile, "containerd": engines.ContainerdFile}
 	if file, ok := usual[s.Engine]; ok && s.File != h.path(file) {
 		return command("configure", s.Engine, "--file", s.File)

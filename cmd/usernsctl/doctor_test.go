@@ -148,6 +148,30 @@ func TestDoctorSound(t *testing.T) {
 	}
 }
 
+// Each line of the book has one finding, for it has one mend; and many are counted.
+func TestDoctorManyCollisions(t *testing.T) {
+	h := soundHost(t)
+	var lines, subs strings.Builder
+	fmt.Fprintf(&lines, "dockroot:1879048192:65536:\n")
+	for i := range 3000 {
+		fmt.Fprintf(&lines, "a%d:%d:65536:\n", i, 200000000+i*70000)
+		fmt.Fprintf(&subs, "b%d:%d:10\nc%d:%d:10\n", i, 200000000+i*70000, i, 200000010+i*70000)
+	}
+	put(t, h, "/etc/usernamespaces", lines.String())
+	put(t, h, "/etc/subuid", subs.String())
+	found := h.findings()
+	if len(found) != manyCollisions+1 {
+		t.Fatalf("%d findings", len(found))
+	}
+	if s := found[0]; !strings.HasSuffix(s.Message, "/etc/subuid:1: move one of the lines; and so with 1 more of the entries there") ||
+		s.Mend != "usernsctl del a0 --start 200000000 && usernsctl add a0 --length 65536" {
+		t.Errorf("%+v", s)
+	}
+	if s := found[manyCollisions]; s.Message != "2980 lines more collide with /etc/subuid or /etc/subgid" || s.Mend != "usernsctl check names each" {
+		t.Errorf("%+v", s)
+	}
+}
+
 // What never answers keeps nothing else from being looked at.
 func TestDoctorWithoutAnAnswer(t *testing.T) {
 	before := patience
@@ -471,6 +495,15 @@ func TestDoctorBroken(t *testing.T) {
 			chmod(t, h, "/srv/x.toml", 0o666)
 		}, sevError, "/srv/x.toml", "what containerd is told", "chmod go-w "},
 		{"containerd starts runc, and has none", func(t *testing.T, h *host) { t.Helper(); remove(t, h, containerd) }, sevError, "containerd", "starts containers with runc, which isn't there", "usernsctl configure containerd"},
+		{"k3s starts its own runc", func(t *testing.T, h *host) {
+			t.Helper()
+			remove(t, h, "/usr/bin/containerd")
+			install(t, h, "/var/lib/rancher/k3s/data/current/bin/runc")
+			put(t, h, "/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 2\n")
+			put(t, h, "/proc/77/cmdline", "containerd\x00-c\x00/var/lib/rancher/k3s/agent/etc/containerd/config.toml\x00")
+			put(t, h, "/proc/77/environ", "PATH=/var/lib/rancher/k3s/data/current/bin:/usr/bin\x00")
+			put(t, h, "/proc/77/status", "NSpid:\t77\n")
+		}, sevWarning, "containerd", "starts containers with runc, ", "into config.toml.tmpl (config-v3.toml.tmpl for containerd 2) in "},
 		{"containerd 2 starts runc", file(containerd, "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'runc'\n"),
 			sevError, "containerd", "config.toml), which isn't there", "usernsctl configure containerd"},
 		{"a file that containerd imports", both(file("/etc/containerd/conf.d/x.toml", "[plugins.'io.containerd.grpc.v1.cri'.containerd]\ndefault_runtime_name = 'runc'\n"),

@@ -72,7 +72,8 @@ func Look(root string) []Setup {
 }
 
 // ProgramDirs is where an engine finds a program that it knows by its name alone. It
-// doesn't depend on PATH, which is the caller's and not the engine's.
+// doesn't depend on PATH, which is the caller's and not the engine's. The one of a daemon that
+// runs comes before: k3s, RKE2 and MicroK8s bring a runc of their own.
 var ProgramDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin", "/snap/bin"}
 
 // lookHost is a directory that stands for "/" of a host.
@@ -81,11 +82,14 @@ type lookHost string
 func (h lookHost) path(path string) string { return string(h) + path }
 
 // find is the path of a program, "" where there is none. A path stays one.
-func (h lookHost) find(name string) string {
+func (h lookHost) find(name string) string { return h.findIn(nil, name) }
+
+// findIn is find for a daemon that looks into these directories first.
+func (h lookHost) findIn(dirs []string, name string) string {
 	if filepath.IsAbs(name) {
 		return h.path(name)
 	}
-	for _, dir := range ProgramDirs {
+	for _, dir := range slices.Concat(dirs, ProgramDirs) {
 		path := filepath.Join(h.path(dir), name)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return path

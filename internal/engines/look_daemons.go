@@ -50,15 +50,21 @@ func lastOf(values []string) string {
 	return values[len(values)-1]
 }
 
-// daemons is the command lines of root's running processes with this name that belong to
+// daemon is a running process.
+type daemon struct {
+	args []string
+	path []string // where it looks for programs, by PATH of its environment; nil if that isn't known
+}
+
+// daemons is root's running processes with this name that belong to
 // the host itself: one inside a container has files of its own, and isn't meant; nor is
 // what somebody else calls so.
-func (h lookHost) daemons(name string) [][]string {
+func (h lookHost) daemons(name string) []daemon {
 	entries, err := os.ReadDir(h.path("/proc"))
 	if err != nil {
 		return nil
 	}
-	var all [][]string
+	var all []daemon
 	for _, e := range entries {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
@@ -80,9 +86,18 @@ func (h lookHost) daemons(name string) [][]string {
 		if status, err := os.ReadFile(filepath.Join(dir, "status")); err != nil || !isOwnPIDs(string(status)) {
 			continue
 		}
-		if !slices.ContainsFunc(all, func(other []string) bool { return slices.Equal(other, args) }) {
-			all = append(all, args)
+		if slices.ContainsFunc(all, func(other daemon) bool { return slices.Equal(other.args, args) }) {
+			continue
 		}
+		d := daemon{args: args}
+		if text, err := os.ReadFile(filepath.Join(dir, "environ")); err == nil { // root may
+			for variable := range strings.SplitSeq(string(text), "\x00") {
+				if path, ok := strings.CutPrefix(variable, "PATH="); ok {
+					d.path = slices.DeleteFunc(filepath.SplitList(path), func(dir string) bool { return !filepath.IsAbs(dir) })
+				}
+			}
+		}
+		all = append(all, d)
 	}
 	return all
 }

@@ -47,17 +47,17 @@ func lookDocker(h lookHost) []Setup {
 		return nil
 	}
 	if len(daemons) == 0 {
-		return []Setup{h.docker(program, nil)}
+		return []Setup{h.docker(program, nil, nil)}
 	}
 	var all []Setup
-	for _, args := range daemons {
-		all = append(all, h.docker(cmp.Or(program, args[0]), args[1:]))
+	for _, d := range daemons {
+		all = append(all, h.docker(cmp.Or(program, d.args[0]), d.args[1:], d.path))
 	}
 	return all
 }
 
-// docker is the setup of a dockerd that is called with these arguments.
-func (h lookHost) docker(program string, args []string) Setup {
+// docker is the setup of a dockerd that is called with these arguments, and looks for programs in dirs.
+func (h lookHost) docker(program string, args, dirs []string) Setup {
 	flags := flagsOf(args, dockerFlags)
 	s := Setup{Engine: "docker", Program: program, File: h.path(cmp.Or(lastOf(flags["config-file"]), DockerFile))}
 	var set dockerSettings
@@ -92,11 +92,11 @@ func (h lookHost) docker(program string, args []string) Setup {
 
 	runtimes := map[string]Runtime{}
 	for name, r := range set.Runtimes {
-		runtimes[name] = h.dockerRuntime(name, r, s.File)
+		runtimes[name] = h.dockerRuntime(dirs, name, r, s.File)
 	}
 	for _, added := range flags["add-runtime"] {
 		name, path, _ := strings.Cut(added, "=")
-		runtimes[name] = h.dockerRuntime(name, dockerRuntime{Path: path}, "the command line of dockerd")
+		runtimes[name] = h.dockerRuntime(dirs, name, dockerRuntime{Path: path}, "the command line of dockerd")
 	}
 	if _, ok := runtimes[name]; !ok {
 		// "runc" is there by itself, as is a shim of containerd by its whole name.
@@ -104,7 +104,7 @@ func (h lookHost) docker(program string, args []string) Setup {
 		if strings.Contains(name, ".") {
 			r = dockerRuntime{Type: name}
 		}
-		runtimes[name] = h.dockerRuntime(name, r, where("default-runtime", set.DefaultRuntime))
+		runtimes[name] = h.dockerRuntime(dirs, name, r, where("default-runtime", set.DefaultRuntime))
 	}
 	for n, r := range runtimes {
 		if n == name {
@@ -131,7 +131,7 @@ func (h lookHost) docker(program string, args []string) Setup {
 // (the "priority" of moby's daemon/graphdriver).
 var dockerDrivers = []string{"overlay2", "fuse-overlayfs", "btrfs", "zfs", "devicemapper", "aufs", "overlay", "vfs"}
 
-func (h lookHost) dockerRuntime(name string, r dockerRuntime, where string) Runtime {
+func (h lookHost) dockerRuntime(dirs []string, name string, r dockerRuntime, where string) Runtime {
 	out := Runtime{Name: name, Where: where}
 	binary, _ := r.Options["BinaryName"].(string)
 	switch {
@@ -139,9 +139,9 @@ func (h lookHost) dockerRuntime(name string, r dockerRuntime, where string) Runt
 		out.Other = true
 		out.Path = r.Type
 	case r.Type != "":
-		out.Path = h.find(cmp.Or(binary, "runc"))
+		out.Path = h.findIn(dirs, cmp.Or(binary, "runc"))
 	default:
-		out.Path = h.find(cmp.Or(r.Path, name))
+		out.Path = h.findIn(dirs, cmp.Or(r.Path, name))
 		out.Other = isOther(out.Path)
 	}
 	out.Owner = cmp.Or(lastOf(flagsOf(r.Args, map[string]string{"owner": "owner"})["owner"]), ownerByName(out.Path))

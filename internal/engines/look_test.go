@@ -322,6 +322,7 @@ func TestLookDaemons(t *testing.T) {
 		"/run/docker/containerd/containerd.toml": "disabled_plugins = ['io.containerd.grpc.v1.cri']\nroot = '/var/lib/docker/containerd/daemon'\n",
 		"/srv/c.toml":                            "version = 2\nroot = '/not'\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\ndefault_runtime_name = 'u'\n",
 		"/proc/21/cmdline":                       "containerd\x00-c\x00/srv/c.toml\x00--root\x00/srv/c\x00", "/proc/21/status": "NSpid:\t21\n",
+		"/proc/21/environ": "A=1\x00PATH=bin:/var/lib/k3s/bin:/usr/bin\x00", "/var/lib/k3s/bin/runc": "",
 		"/proc/22/cmdline": "containerd\x00--config\x00/run/docker/containerd/containerd.toml\x00", "/proc/22/status": "NSpid:\t22\n",
 		"/proc/23/cmdline": "containerd-shim\x00--config\x00/no\x00", "/proc/23/status": "NSpid:\t23\n",
 	})
@@ -332,7 +333,7 @@ func TestLookDaemons(t *testing.T) {
 	if len(all) != 4 {
 		t.Fatalf("%d setups: %+v", len(all), all)
 	}
-	if s := plainly(root, all[2]); s.File != "/srv/c.toml" || s.Stores[0].Dir != "/srv/c" || s.Default.Name != "u" {
+	if s := plainly(root, all[2]); s.File != "/srv/c.toml" || s.Stores[0].Dir != "/srv/c" || s.Default.Name != "u" || s.Default.Path != "/var/lib/k3s/bin/runc" {
 		t.Errorf("%+v", s)
 	}
 	if s := plainly(root, all[3]); s.File != "/run/docker/containerd/containerd.toml" || s.Stores[0].Dir != "/var/lib/docker/containerd/daemon" || s.Default.Name != "" {

@@ -139,17 +139,18 @@ func lookContainerd(h lookHost) []Setup {
 	program := h.find("containerd")
 	daemons := h.daemons("containerd")
 	if len(daemons) == 0 && program != "" {
-		return []Setup{h.containerd(program, nil)}
+		return []Setup{h.containerd(program, nil, nil)}
 	}
 	var all []Setup
-	for _, args := range daemons {
-		all = append(all, h.containerd(cmp.Or(program, args[0]), args[1:]))
+	for _, d := range daemons {
+		all = append(all, h.containerd(cmp.Or(program, d.args[0]), d.args[1:], d.path))
 	}
 	return all
 }
 
-// containerd is the setup of a containerd that is called with these arguments.
-func (h lookHost) containerd(program string, args []string) Setup {
+// containerd is the setup of a containerd that is called with these arguments, and looks for
+// programs in dirs.
+func (h lookHost) containerd(program string, args, dirs []string) Setup {
 	flags := flagsOf(args, containerdFlags)
 	out := Setup{Engine: "containerd", Program: program, File: h.path(cmp.Or(lastOf(flags["config"]), ContainerdFile))}
 	var s settings
@@ -204,7 +205,7 @@ func (h lookHost) containerd(program string, args []string) Setup {
 		if binary != "" {
 			r.Where = of
 		}
-		r.Path = h.find(cmp.Or(binary, "runc"))
+		r.Path = h.findIn(dirs, cmp.Or(binary, "runc"))
 		r.Other, r.Owner = isOther(r.Path), ownerByName(r.Path)
 		return r
 	}
