@@ -3,10 +3,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -14,8 +11,6 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
-	"github.com/userns-runtime/userns-runtime/internal/lease"
-	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -292,24 +287,6 @@ func (im *importer) judge() error {
 	return im.nothing()
 }
 
-// sift adds rows to the book and leaves out those that collide with what is in it by then: all at
-// once, since mostly none does, else one half after the other.
-func (im *importer) sift(host *census.Census, rows []int) {
-	after, why := im.try(host, im.book, rows)
-	if len(why) == 0 {
-		im.book = after
-		return
-	}
-	if half := len(rows) / 2; half > 0 {
-		im.sift(host, rows[:half])
-		im.sift(host, rows[half:])
-		return
-	}
-	r := &im.rows[rows[0]]
-	r.State = stateLeft
-	r.Reason = fmt.Sprintf("%s: %s of %s: %s", r.From, r.ids(), r.Owner, strings.Join(why, "; "))
-}
-
 // nothing is the failure of a call that names an owner of whom nothing can be imported.
 func (im *importer) nothing() error {
 	var why []string
@@ -328,66 +305,6 @@ func (im *importer) nothing() error {
 		return nil
 	}
 	return failed("", "%s", strings.Join(why, "\n"))
-}
-
-// try is the book with the lines of some rows, and what speaks against them.
-func (im *importer) try(host *census.Census, before *registry.Book, rows []int) (after *registry.Book, why []string) {
-	if len(rows) == 0 {
-		return before, nil
-	}
-	file := fmt.Sprintf("import %d", rows[0]) // another for each try, since those before may be in the book
-	var text strings.Builder
-	for _, i := range rows {
-		fmt.Fprintf(&text, "%s\n", im.line(im.rows[i]))
-	}
-	after, err := before.With(file, []byte(text.String()))
-	if err != nil {
-		return nil, []string{strings.ReplaceAll(err.Error(), "book: "+file+":1: ", "")}
-	}
-	// What the owner has already is out of it, and what is alive is judged below.
-	why, _ = host.Collisions(before, after, "", idmap.Set{})
-	if im.flags.Reserved || len(why) > 0 {
-		return after, why
-	}
-	for _, i := range rows {
-		why = append(why, im.alive(host, im.rows[i])...)
-	}
-	return after, why
-}
-
-// alive is who has some of the IDs now and isn't their owner: they are the owner's by the files that
-// they are imported from, so that their own rootless containers are no reason against it.
-func (im *importer) alive(host *census.Census, r importJSON) []string {
-	ids := idmap.NewSet(r.ids())
-	var why []string
-	for _, l := range census.Held(host.Leases, ids) {
-		why = append(why, fmt.Sprintf("%s is in use by %s", l.Ranges.Intersect(ids), census.Holder(l)))
-	}
-	for _, ns := range host.Live {
-		used := ns.IDs().Intersect(ids)
-		leased := slices.ContainsFunc(host.Leases, func(l lease.Status) bool { return ns.Inode != 0 && l.UserNS == ns.Inode })
-		if used.Empty() || leased || im.owns(r, ns) {
-			continue
-		}
-		why = append(why, fmt.Sprintf("%s is in use by process %d in a user namespace that isn't of %s", used, ns.PID, r.Owner))
-	}
-	return why
-}
-
-// owns says whether a user namespace was made by the owner, or by one of their IDs: in a
-// container of theirs. If that can't be told it wasn't.
-func (im *importer) owns(r importJSON, ns lease.LiveNS) bool {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", ns.PID))
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) // it has ended
-	}
-	defer f.Close()
-	uid, err := linux.UserNSOwner(f)
-	if err != nil {
-		return false
-	}
-	account, ok := im.accounts.Find(r.Owner)
-	return ok && account.UID == fmt.Sprint(uid) || r.ids().Contains(uid)
 }
 
 // place fills in where the lines that are added have come to be.

@@ -186,6 +186,9 @@ func (a *auditor) nobodys() {
 // Podman's for --userns=auto, and Incus' and LXD's.
 var engineNames = map[string]bool{"containers": true, "root": true, "lxd": true, "incus": true}
 
+// IsEngineName says whether a name in /etc/subuid is one of those.
+func IsEngineName(name string) bool { return engineNames[name] }
+
 // account is a user in words.
 func (a *auditor) account(uid uint32) string {
 	i := slices.IndexFunc(a.World.Host.Users, func(u registry.Account) bool { return u.ID == uid })

@@ -632,6 +632,38 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	is 2 "$(lines | wc -l)"
 }
 
+@test "subid: many entries that collide are left out, and soon" {
+	local i before
+	for i in {1..4000}; do
+		echo "u$i:x:$((100000 + i)):100::/:/bin/sh" >&5
+		echo "u$i:$((1000000 + i * COUNT)):$((COUNT + 1))"
+	done 5>>/etc/passwd >/etc/subuid
+	echo "ann:600000:$COUNT" >>/etc/subuid
+	cp /etc/subuid /etc/subgid
+	before=$SECONDS
+	must ctl import-subid >/dev/null
+	((SECONDS - before < 30)) || is "seconds" "$((SECONDS - before)) seconds" "the time it took"
+	is "ann:600000:$COUNT:" "$(lines)"
+	is 4000 "$(grep -c '^usernsctl: warning: .* of u[0-9]* belongs to u' "$W/.err")" "warnings of entries that collide"
+	# Only rows without a reason against them are left.
+	for i in {1..20000}; do echo "ben:$((300000000 + i * 16)):8"; done >/etc/subuid
+	cp /etc/subuid /etc/subgid
+	before=$SECONDS
+	must ctl import-subid --flags size=8 >/dev/null
+	((SECONDS - before < 60)) || is "seconds" "$((SECONDS - before)) seconds" "the time it took"
+	is 20001 "$(lines | wc -l)"
+}
+
+@test "subid: what engines take by themselves becomes no grant" {
+	sub "root:1000000:1000000000" "containers:1100000000:$COUNT" "ann:100000:$COUNT"
+	must ctl import-subid
+	is "ann:100000:$COUNT:" "$(lines)"
+	has "$errput" "warning: /etc/subuid:1: .* of root: engines of root's take them for containers of their own, and ask nobody: to have them kept clear of: usernsctl import-subid root --flags reserved$"
+	refuses 1 "import-subid: /etc/subuid:2: .* of containers: engines of root's" import-subid containers
+	must ctl import-subid root containers --flags reserved
+	is "root:1000000:1000000000:reserved" "$(lines | sed -n 2p)"
+}
+
 @test "subid: imports at once make each line once" {
 	local i pids=()
 	for i in {1..20}; do echo "u$i:$((1000000 + i * COUNT)):$COUNT"; done >/etc/subuid
