@@ -189,7 +189,7 @@ func (h *host) limited(subject string, check func(*host)) {
 	}()
 	select {
 	case <-done:
-		found := append(h.found, during.found...)
+		found := slices.Concat(h.found, during.found)
 		*h = during
 		h.found = found
 	case <-time.After(patience):

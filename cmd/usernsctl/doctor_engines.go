@@ -104,6 +104,7 @@ func (h *host) checkDefault(s engines.Setup) {
 		if wrong != "" || !ok {
 			return
 		}
+		h.checkVersion(path, ", and "+s.Engine+" starts containers with it"+where, configure, configure)
 	}
 	switch {
 	case path == "" || !isGate(path) && !exists(path):
@@ -125,8 +126,11 @@ func (h *host) checkOther(s engines.Setup, r engines.Runtime) {
 	case h.isProgram(r.Path):
 		return // what is wrong with it is said already
 	case isGate(r.Path):
-		if wrong, mend, _ := h.judge(s.Engine, r.Path); wrong != "" {
+		wrong, mend, ok := h.judge(s.Engine, r.Path)
+		if wrong != "" {
 			h.add(sevError, s.Engine, cmp.Or(mend, h.configure(s)), "its runtime %s is %s, which %s", r.Name, r.Path, wrong)
+		} else if ok {
+			h.checkVersion(r.Path, ", and it is "+s.Engine+"'s runtime "+r.Name, h.configure(s), h.configure(s))
 		}
 		return
 	}

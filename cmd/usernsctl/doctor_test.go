@@ -148,6 +148,19 @@ func TestDoctorSound(t *testing.T) {
 	}
 }
 
+// A program that is asked for its version gets nothing of the caller's environment.
+func TestVersionOf(t *testing.T) {
+	t.Setenv("SECRET", "x")
+	path := filepath.Join(t.TempDir(), "p")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n/usr/bin/env; echo \"$1\"; pwd; echo wrong >&2; exit \"${CODE:-0}\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text, err := versionOf(path)
+	if err != nil || strings.Contains(text, "SECRET") || !strings.Contains(text, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n") || !strings.HasSuffix(text, "--version\n/\n") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // Each line of the book has one finding, for it has one mend; and many are counted.
 func TestDoctorManyCollisions(t *testing.T) {
 	h := soundHost(t)
@@ -423,6 +436,18 @@ func TestDoctorBroken(t *testing.T) {
 		{"docker starts another", both(file(daemon, `{"runtimes": {"nvidia": {"path": "/usr/bin/nvidia-container-runtime"}}, "default-runtime": "nvidia"}`),
 			func(t *testing.T, h *host) { t.Helper(); install(t, h, "/usr/bin/nvidia-container-runtime") }),
 			sevWarning, "docker", "starts containers with nvidia", "usernsctl configure docker"},
+		{"docker starts what is called like the gate", func(t *testing.T, h *host) {
+			t.Helper()
+			install(t, h, "/usr/local/bin/userns-runtime")
+			put(t, h, daemon, `{"runtimes": {"userns": {"path": "/usr/local/bin/userns-runtime"}}, "default-runtime": "userns"}`)
+			says("/usr/local/bin/userns-runtime", "runc version 1.1.5\n")(t, h)
+		}, sevError, "/usr/local/bin/userns-runtime", `isn't userns-runtime: its --version says "runc version 1.1.5", and docker starts containers with it (`, "usernsctl configure docker"},
+		{"docker has an old gate beside", func(t *testing.T, h *host) {
+			t.Helper()
+			install(t, h, "/usr/local/bin/userns-runtime-dockroot")
+			put(t, h, daemon, `{"runtimes": {"userns": {"path": "/usr/bin/userns-runtime"}, "old": {"path": "/usr/local/bin/userns-runtime-dockroot"}}, "default-runtime": "userns"}`)
+			says("/usr/local/bin/userns-runtime-dockroot", "userns-runtime version 1.2.2\n")(t, h)
+		}, sevWarning, "/usr/local/bin/userns-runtime-dockroot", "is version 1.2.2, and usernsctl is 1.2.3, and it is docker's runtime old", "usernsctl configure docker"},
 		{"docker has another beside", both(file(daemon, `{"runtimes": {"userns": {"path": "/usr/bin/userns-runtime"}, "c": {"path": "/usr/bin/crun"}}, "default-runtime": "userns"}`),
 			func(t *testing.T, h *host) { t.Helper(); install(t, h, "/usr/bin/crun") }),
 			sevWarning, "docker", "its runtime c is ", "take it out of the runtimes in "},

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -80,13 +82,14 @@ func (p *program) exportSubID(c *cli.Context) error {
 	for _, w := range out.passed {
 		p.warn("%s", w.Why)
 	}
-	// What root has started only root can know.
-	if os.Geteuid() == 0 && !c.Bool(flagUndo) {
+	// What is alive only root can know.
+	if os.Geteuid() == 0 {
 		leases, err := census.Leases()
-		if err != nil {
-			out.warnings = append(out.warnings, fmt.Sprintf("whether root's containers have IDs of the entries isn't known: %s", err))
+		live, err2 := lease.Live()
+		if err := errors.Join(err, err2); err != nil {
+			out.warnings = append(out.warnings, fmt.Sprintf("who has IDs of the entries now isn't known: %s", err))
 		}
-		out.warnings = append(out.warnings, sharedWithRoot(out.changes, leases)...)
+		out.warnings = slices.Concat(out.warnings, sharedWithRoot(out.changes, leases), mappedStill(out.changes, live, leases))
 	}
 	for _, w := range out.warnings {
 		p.warn("%s", w)

@@ -69,6 +69,37 @@ func (e *export) withhold(book *registry.Book, names []string, accounts engines.
 	return withheld, nil
 }
 
+// mappedStill is a warning for each user namespace that has IDs which its maker had by entries that are
+// removed: it keeps them until it ends.
+func mappedStill(changes []engines.SubIDChange, live []lease.LiveNS, leases []lease.Status) []string {
+	gone, stay := make(map[string][]idmap.Range), make(map[string][]idmap.Range)
+	var logins []string
+	for _, ch := range changes {
+		if ch.State != engines.SubIDRemoved {
+			stay[ch.Owner] = append(stay[ch.Owner], ch.Range)
+			continue
+		}
+		if gone[ch.Owner] == nil {
+			logins = append(logins, ch.Owner)
+		}
+		gone[ch.Owner] = append(gone[ch.Owner], ch.Range)
+	}
+	var all []string
+	for _, login := range logins {
+		ids := idmap.NewSet(gone[login]...).Subtract(idmap.NewSet(stay[login]...))
+		for _, ns := range live {
+			held := slices.ContainsFunc(leases, func(l lease.Status) bool { return ns.Inode != 0 && l.UserNS == ns.Inode })
+			if used := ns.IDs().Intersect(ids); !used.Empty() && !held {
+				all = append(all, fmt.Sprintf("owner %s: process %d is in a user namespace that has %s, and keeps that until it ends: of Podman, as %s: podman system migrate", login, ns.PID, used, login))
+			}
+		}
+	}
+	if len(all) > maxNamed {
+		all = append(all[:maxNamed], fmt.Sprintf("and %d user namespaces more", len(all)-maxNamed))
+	}
+	return all
+}
+
 // sharedWithRoot is a warning for each owner of whose entries containers have IDs that root started.
 func sharedWithRoot(changes []engines.SubIDChange, leases []lease.Status) []string {
 	var logins []string

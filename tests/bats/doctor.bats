@@ -491,6 +491,12 @@ mended() {
 	has "$output" '\\x1b\[2J'
 	doctor
 	jq -e 'any(.[]; .message | contains("\u001b[2J"))' <<<"$found" >/dev/null
+	# In a mend, too.
+	jq -n '{"default-runtime": "u", runtimes: {u: {path: "/usr/bin/userns-runtime", runtimeArgs: ["--owner", "a\u001b[2J\u009b"]}}}' >/etc/docker/daemon.json
+	try /usr/bin/usernsctl doctor
+	is 3 "$status" status
+	is "" "$(LC_ALL=C tr -d '\n\40-\176' <<<"$output")" "bytes that aren't printable"
+	has "$output" '^    mend: usernsctl add .*\\x1b\[2J'
 	gate_docker
 }
 

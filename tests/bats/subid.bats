@@ -121,9 +121,18 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	must as ann newuidmap "$pid" 0 "$ANN" 1 1 "$START" 1000 1001 "$((START + 70000))" 1000
 	must as ann newgidmap "$pid" 0 "$(id -g ann)" 1 1 "$START" 1000 1001 "$((START + 70000))" 1000
 	maps_are "0:$ANN:1,1:$START:1000,1001:$((START + 70000)):1000" "$pid" "0:$(id -g ann):1,1:$START:1000,1001:$((START + 70000)):1000"
+	# They stay with what is alive, and that is said.
+	must ctl export-subid ben --undo
+	is "" "$errput"
+	must ctl set ann --start "$START" --length 2000
+	must ctl export-subid
+	is "" "$errput"
+	must ctl export-subid ann --undo --dry-run
+	has "$errput" "^usernsctl: warning: owner ann: process $pid is in a user namespace that has .$START-$((START + 1000))., .$((START + 70000))-$((START + 71000))., and keeps that until it ends: of Podman, as ann: podman system migrate$"
 	kill -KILL "$pid"
 	reap "$job"
 	must ctl export-subid --undo
+	is "" "$errput"
 	is "" "$(both)" "the files"
 	is "" "$(of ann)"
 }
@@ -662,6 +671,20 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	refuses 1 "import-subid: /etc/subuid:2: .* of containers: engines of root's" import-subid containers
 	must ctl import-subid root containers --flags reserved
 	is "root:1000000:1000000000:reserved" "$(lines | sed -n 2p)"
+}
+
+@test "subid: import while a container of root's has the IDs" {
+	book "ann:$START:$COUNT:"
+	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$CT-ours"
+	must "$OURS" --owner ann --config "$CONF" --root "$W/ours" run -d -b "$B" "$CT"
+	must ctl del ann --force
+	sub "ann:$START:$COUNT"
+	must ctl import-subid
+	is "" "$(lines)"
+	has "$errput" "warning: /etc/subuid:1: .* of ann: .$START-$((START + COUNT)). is in use by container $CT of $W/ours"
+	down ours
+	must ctl import-subid ann
+	is "ann:$START:$COUNT:" "$(lines)"
 }
 
 @test "subid: imports at once make each line once" {
