@@ -230,12 +230,19 @@ func placeOf(verb *cli.Command, n int) string {
 func valuesOf(path []string, place, prefix, now string) (kind string, fit []fitting) {
 	var values []string
 	switch {
-	case strings.HasSuffix(place, "FILE"):
+	case strings.HasSuffix(place, "FILE"), place == "PATH":
 		return kindFiles, nil
 	case place == "DIR", place == "BUNDLE":
 		return kindDirs, nil
 	case place == "OWNER":
 		values = ownersKnown(path)
+	case place == "FLAGS":
+		// Several, with commas.
+		at := strings.LastIndex(now, ",") + 1
+		prefix += now[:at]
+		had := strings.Split(now[:at], ",")
+		values = slices.DeleteFunc(registry.FlagNames(), func(name string) bool { return slices.Contains(had, name) })
+		now = now[at:]
 	case strings.Contains(place, "|") && place == strings.ToLower(place):
 		values = strings.Split(place, "|")
 	}

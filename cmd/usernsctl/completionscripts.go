@@ -35,8 +35,11 @@ _usernsctl() {
 	local line
 	answer=("${(@f)$(command usernsctl completion words -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null </dev/null)}")
 	case $answer[1] in
-	files) _files ;;
-	dirs) _files -/ ;;
+	files|dirs)
+		# Of --flag=VALUE, the value.
+		[[ $PREFIX != --*=* ]] || compset -P '*='
+		if [[ $answer[1] == dirs ]]; then _files -/; else _files; fi
+		;;
 	words)
 		for line in "${(@)answer[2,-1]}"; do
 			items+=("${line%%$'\t'*}:${line#*$'\t'}")
@@ -60,10 +63,19 @@ function __usernsctl_words
 	set -l words (commandline --tokenize --cut-at-cursor --current-process) (commandline --cut-at-cursor --current-token)
 	set -l answer (command usernsctl completion words -- $words[2..-1] 2>/dev/null </dev/null)
 	switch "$answer[1]"
-		case files
-			__fish_complete_path "$words[-1]"
-		case dirs
-			__fish_complete_directories "$words[-1]"
+		case files dirs
+			# Of --flag=VALUE, the value.
+			set -l flag (string match --regex -- '^--[^=]*=' "$words[-1]")
+			set -l value (string replace --regex -- '^--[^=]*=' '' "$words[-1]")
+			set -l found
+			if test "$answer[1]" = dirs
+				set found (__fish_complete_directories "$value")
+			else
+				set found (__fish_complete_path "$value")
+			end
+			for one in $found
+				printf '%s%s\n' "$flag" $one
+			end
 		case words
 			printf '%s\n' $answer[2..-1]
 	end

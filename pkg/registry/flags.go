@@ -45,6 +45,17 @@ const (
 	flagSize     = "size"
 )
 
+// FlagNames is the flags that a line may bear, but for those with a value.
+func FlagNames() []string {
+	var names []string
+	for _, known := range flags {
+		if known.enforced && known.field != nil {
+			names = append(names, known.name)
+		}
+	}
+	return names
+}
+
 // flags is every flag, in the order they are printed. A flag becomes enforced
 // here in the same change that enforces it: a line must never promise what the
 // runtime doesn't do.

@@ -171,3 +171,16 @@ func TestCapabilitiesCanBeSearched(t *testing.T) {
 		t.Errorf("%d names, sorted: %v", len(capabilities), slices.IsSorted(capabilities[:]))
 	}
 }
+
+// Those that are offered are those that a line may bear.
+func TestFlagNames(t *testing.T) {
+	names := FlagNames()
+	if !slices.Contains(names, "deny-setgroups") || !slices.Contains(names, "reserved") || slices.Contains(names, "size") || slices.Contains(names, "deny-nested") {
+		t.Errorf("%q", names)
+	}
+	for _, name := range names {
+		if f, err := ParseFlags(name); err != nil || len(f.Unenforced()) > 0 {
+			t.Errorf("%s: %v, %v", name, err, f.Unenforced())
+		}
+	}
+}

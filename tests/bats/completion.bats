@@ -160,6 +160,12 @@ P
 	is "albert@site alice älf" "$offered"
 	in_bash completion ''
 	is "bash zsh fish" "$offered"
+	in_bash add x --flags d
+	is "deny-setgroups" "$offered"
+	in_bash set x --flags deny-setgroups,no-new-privs,
+	is "deny-setgroups,no-new-privs,reserved deny-setgroups,no-new-privs,shared" "$offered"
+	must ctl completion words -- configure docker --file ''
+	is files "$output"
 	in_bash del alice ''
 	is "" "$offered"
 	in_bash del '$(touch '"$W/ran)" '`touch '"$W/ran"
@@ -205,6 +211,8 @@ P
 	is "usernsctl init --owner=alice" "$line"
 	typed zsh 'usernsctl check dr\t'
 	is "usernsctl check drop in.conf" "$line"
+	typed zsh 'usernsctl map --svg=oth\t'
+	is "usernsctl map --svg=other" "$line"
 	typed zsh 'usernsctl completion f\t'
 	is "usernsctl completion fish" "$line"
 	typed zsh 'usernsctl del äl\t'
@@ -235,6 +243,10 @@ P
 	is zsh "$offered"
 	in_fish 'check dr'
 	has "$offered" '^drop.* in.conf$'
+	in_fish 'map --svg=oth'
+	is "--svg=other" "$offered"
+	in_fish 'map --svg oth'
+	is "other" "$offered"
 	in_fish 'del alice '
 	is "" "$offered"
 	test ! -e "$W/ran"
