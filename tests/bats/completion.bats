@@ -257,6 +257,7 @@ P
 	usernsctl completion zsh >"$W/c.zsh"
 	usernsctl completion fish >"$W/c.fish"
 	rm "$W/bin/usernsctl"
+	hash -r
 	! command -v usernsctl >/dev/null || skip "this machine has usernsctl installed"
 	try bash --norc -c 'source "$1"; COMP_WORDS=(usernsctl a); COMP_CWORD=1; _usernsctl; echo "${#COMPREPLY[@]}"' - "$W/c.bash"
 	is 0 "$output$errput"
