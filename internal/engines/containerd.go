@@ -162,6 +162,9 @@ func (c criEdit) forBoth() (criEdit, error) {
 	alone := c
 	alone.among = []criFile{c.target}
 	merged, err := c.settings()
+	if err == nil {
+		err = c.taken()
+	}
 	if err != nil {
 		return c, err
 	}
@@ -183,6 +186,9 @@ const defaultRuntimeName = "default_runtime_name"
 // text is the file as it shall be.
 func (c criEdit) text() ([]byte, error) {
 	settings, err := c.settings()
+	if err == nil {
+		err = c.taken()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -207,10 +213,6 @@ func (c criEdit) text() ([]byte, error) {
 		want = c.with(want, RuntimeName, defaultRuntimeName)
 	}
 	text := t.text
-	if v, f := c.now("runtimes", RuntimeName); f.path != c.target.path && !c.same(v) {
-		return nil, fmt.Errorf("%s:%d: the runtime %s is there already, and its program isn't %s: take it out first: what is written for it is lost otherwise",
-			f.path, f.line(c.path("runtimes", RuntimeName)...), RuntimeName, c.program)
-	}
 	switch have := t.at(c.path("runtimes", RuntimeName)...); {
 	case have == nil:
 		more, ok := c.lines(settings)
@@ -226,9 +228,6 @@ func (c criEdit) text() ([]byte, error) {
 		}
 		text = t.appendLines(append(lines, more...))
 		want = c.with(want, settings, "runtimes", RuntimeName)
-	case !c.same(have):
-		return nil, fmt.Errorf("%s:%d: the runtime %s is there already, and its program isn't %s: take it out first: what is written for it is lost otherwise",
-			c.target.path, t.line(c.path("runtimes", RuntimeName)...), RuntimeName, c.program)
 	case len(lines) > 1: // the default has no header yet
 		text = t.appendLines(lines[:len(lines)-1])
 	}
@@ -237,6 +236,18 @@ func (c criEdit) text() ([]byte, error) {
 		return nil, c.byHand(settings)
 	}
 	return text, nil
+}
+
+// taken refuses a runtime by our name, in any of the files, that isn't ours.
+func (c criEdit) taken() error {
+	for _, f := range c.among {
+		path := c.path("runtimes", RuntimeName)
+		if have := f.at(path...); have != nil && !c.same(have) {
+			return fmt.Errorf("%s:%d: the runtime %s is there already, and its program isn't %s: take it out first: what is written for it is lost otherwise",
+				f.path, f.line(path...), RuntimeName, c.program)
+		}
+	}
+	return nil
 }
 
 // same says whether a runtime that is there does what ours would.

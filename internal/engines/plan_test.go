@@ -335,8 +335,8 @@ func TestContainerdFiles(t *testing.T) {
 			twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n", has: []string{`default_runtime_name = "userns"`},
 		},
 		{
-			name: "tables are merged", main: v3 + runc(cri3), ten: "version = 3\n[" + cri3 + ".runtimes.runc.options]\nIoUid = 7\nSystemdCgroup = false\n",
-			twenty: "version = 3\n[" + cri3 + ".runtimes.runc]\nsnapshotter = 'x'\n", has: []string{"snapshotter = \"x\"", "IoUid = 7\nSystemdCgroup = false\n"},
+			name: "tables are merged", main: v3 + runc(cri3), ten: "version = 3\n[" + cri3 + ".runtimes.runc.options]\nIoUid = 7\n",
+			twenty: "version = 3\n[" + cri3 + ".runtimes.runc]\nsnapshotter = 'x'\n", has: []string{"snapshotter = \"x\"", "IoUid = 7\nSystemdCgroup = true\n"},
 		},
 		{
 			name: "somebody's userns in another file", main: v3 + "[" + cri3 + ".runtimes.userns]\nruntime_type = 'io.containerd.kata.v2'\n", twenty: "version = 3\n[" + cri3 + "]\nsnapshotter = 'x'\n",
@@ -373,6 +373,14 @@ func TestContainerdFiles(t *testing.T) {
 		{
 			name: "a runc that 1.x forgets, and 2 doesn't", main: v2, ten: "version = 2\n" + runc(cri2), twenty: "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'x'\n",
 			want: "/etc/containerd/conf.d/10.toml:3: the runtime runc is set here, which containerd 1.x forgets, since /etc/containerd/conf.d/20.toml has a section of the CRI plugin too, and 2 doesn't: move it there",
+		},
+		{
+			name: "a userns that 1.x forgets, and 2 doesn't", main: v2 + "[" + cri2 + ".runtimes.userns]\nruntime_type = 'io.containerd.kata.v2'\n", twenty: "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'x'\n",
+			want: "/etc/containerd/config.toml:4: the runtime userns is there already",
+		},
+		{
+			name: "a runc that says nothing more", main: v2 + "[" + cri2 + ".runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n", twenty: "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'x'\n",
+			has: []string{"[" + cri2 + ".runtimes.runc]\n"},
 		},
 		{
 			name: "a runc that is the same for both", main: v2 + runc(cri2), twenty: "version = 2\n" + runc(cri2), has: []string{"SystemdCgroup = true\n"},
