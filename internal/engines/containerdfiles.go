@@ -44,7 +44,7 @@ func (f criFile) oneVersion(version int64) error {
 		if of == version || of == 2 && f.at("version") == int64(3) || f.at("plugins", name, "containerd") == nil {
 			continue
 		}
-		return fmt.Errorf("%s:%d: has the section %s of version %d, where the main file is of version %d: containerd 2 takes both, so that it can't be told which wins: move what is in it to %s",
+		return fmt.Errorf("%s:%d: has the section %s of version %d, where the main file is of version %d: containerd 2 reads both, and forgets some of it: move what is in it to %s",
 			f.path, f.line("plugins", name, "containerd"), name, of, version, criSections[version])
 	}
 	return nil
