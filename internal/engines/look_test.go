@@ -166,12 +166,12 @@ func TestLook(t *testing.T) {
 			"/etc/crio/crio.conf":               "[crio]\nroot = '/srv/o'\nstorage_driver = 'overlay'\n[crio.runtime]\ndefault_runtime = 'crun'\n",
 			"/etc/crio/crio.conf.d/50-x":        "[crio.runtime]\ndefault_runtime = 'userns'\n[crio.runtime.runtimes.userns]\nruntime_path = '/usr/bin/userns-runtime'\nruntime_type = 'oci'\n",
 			"/etc/crio/crio.conf.d/60-vm.conf":  "[crio.runtime.runtimes.kata]\nruntime_path = '/usr/bin/containerd-shim-kata-v2'\nruntime_type = 'vm'\n",
-			"/etc/crio/crio.conf.d/sub/50.conf": "not read",
+			"/etc/crio/crio.conf.d/sub/50.conf": "[crio]\nroot = '/srv/sub'\n",
 		}, Setup{
 			Engine: "crio", Program: "/usr/bin/crio", File: "/etc/crio/crio.conf",
 			Default: Runtime{Name: "userns", Path: ours, Where: "/etc/crio/crio.conf.d/50-x"},
 			Others:  []Runtime{{Name: "kata", Path: "/usr/bin/containerd-shim-kata-v2", Other: true, Where: "/etc/crio/crio.conf.d/60-vm.conf"}},
-			Stores:  []Store{{Dir: "/srv/o", Driver: "overlay", Where: "/etc/crio/crio.conf"}},
+			Stores:  []Store{{Dir: "/srv/sub", Driver: "overlay", Where: "/etc/crio/crio.conf.d/sub/50.conf"}},
 		}},
 		{"CRI-O without a file", map[string]string{"/usr/bin/crio": "", "/usr/bin/runc": ""}, nil, Setup{
 			Engine: "crio", Program: "/usr/bin/crio", File: "/etc/crio/crio.conf",
@@ -254,7 +254,7 @@ func TestLookProblems(t *testing.T) {
 		"a bad pattern":     {map[string]string{"/usr/bin/containerd": "", "/etc/containerd/config.toml": "imports = ['[x']\n"}, "/etc/containerd/config.toml: imports: \"/etc/containerd/[x\""},
 		"a drop-in":         {map[string]string{"/usr/bin/podman": "", "/etc/containers/containers.conf.d/x.conf": "="}, "/etc/containers/containers.conf.d/x.conf:1:"},
 		"storage.conf":      {map[string]string{"/usr/bin/podman": "", "/etc/containers/storage.conf": "="}, "/etc/containers/storage.conf:1:"},
-		"drop-ins, no file": {map[string]string{"/usr/bin/crio": "", "/etc/crio/crio.conf.d": ""}, "open /etc/crio/crio.conf.d: not a directory"},
+		"drop-ins, no file": {map[string]string{"/usr/bin/podman": "", "/etc/containers/containers.conf.d": ""}, "open /etc/containers/containers.conf.d: not a directory"},
 		"a directory":       {map[string]string{"/usr/bin/crio": "", "/etc/crio/crio.conf/x": ""}, "/etc/crio/crio.conf: is not a regular file"},
 		"too large":         {map[string]string{"/usr/bin/podman": "", "/etc/containers/containers.conf": strings.Repeat("#\n", mostSettings)}, "/etc/containers/containers.conf: is larger than"},
 	} {

@@ -93,6 +93,24 @@ func (s *settings) readDir(dir, ext string) {
 	}
 }
 
+// readTree adds all files below a directory, whatever their names, as CRI-O reads them.
+func (s *settings) readTree(dir string) {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir():
+			s.files = append(s.files, path)
+		default:
+			s.read(path)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.problems = append(s.problems, err)
+	}
+}
+
 // table is the table at keys, nil where there is none.
 func (s *settings) table(keys ...string) map[string]any {
 	at := s.values
@@ -343,7 +361,7 @@ func lookCRIO(h lookHost) []Setup {
 	out := Setup{Engine: "crio", Program: program, File: h.path(crioConf)}
 	var s settings
 	s.read(out.File)
-	s.readDir(h.path(crioConf+".d"), "")
+	s.readTree(h.path(crioConf + ".d"))
 	name, where := s.text("crio", "runtime", "default_runtime")
 	if name == "" {
 		// "runc" until CRI-O 1.30, "crun" since; it runs what there is.
