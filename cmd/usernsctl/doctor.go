@@ -131,6 +131,9 @@ type tries struct {
 	// versionOf is what PATH --version says.
 	versionOf func(path string) (string, error)
 	ended     func() (leases int, err error)
+	// configure is why `usernsctl configure` would refuse the engine's file, nil if it wouldn't or if
+	// that can't be told; "" is the usual file.
+	configure func(engine, file string) error
 }
 
 func thisHost() *host {
@@ -139,6 +142,7 @@ func thisHost() *host {
 		try: tries{
 			release: census.KernelRelease, userNS: rootfs.TryUserNS, idmap: rootfs.TryIDMap, tmpfs: rootfs.TryTmpfs,
 			overlay: rootfs.TryOverlay, exposed: rootfs.ExposedBy, versionOf: versionOf, ended: endedLeases,
+			configure: configureRefuses,
 		},
 	}
 	// The three programs are installed side by side.
@@ -254,6 +258,21 @@ func versionOf(path string) (string, error) {
 		err = fmt.Errorf("%s --version: %w", path, err)
 	}
 	return string(out), err
+}
+
+// configureRefuses is what configure says of an engine's file, without a change.
+func configureRefuses(engine, file string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	var host engines.Host
+	program, err := host.Program(self)
+	if err != nil {
+		return nil // not of this engine
+	}
+	_, err = host.Configure(engine, engines.Request{File: file, Program: program}, true)
+	return err
 }
 
 // endedLeases is how many leases there are that hold nothing any more.

@@ -82,10 +82,17 @@ func (h *host) configure(s engines.Setup) string {
 		return "write userns-runtime as the default runtime into config.toml.tmpl (config-v3.toml.tmpl for containerd 2) in " + rootfile.ShellQuote(dir) + ", which the file is made of"
 	}
 	usual := map[string]string{"docker": engines.DockerFile, "containerd": engines.ContainerdFile}
-	if file, ok := usual[s.Engine]; ok && s.File != h.path(file) {
-		return command("configure", s.Engine, "--file", s.File)
+	mend, file := command("configure", s.Engine), ""
+	if usually, ok := usual[s.Engine]; ok && s.File != h.path(usually) {
+		file = s.File
+		mend = command("configure", s.Engine, "--file", file)
 	}
-	return command("configure", s.Engine)
+	if h.uid == 0 && h.try.configure != nil {
+		if err := h.try.configure(s.Engine, file); err != nil {
+			return "mend this first: " + strings.ReplaceAll(err.Error(), "\n", "; ") + "; then " + mend
+		}
+	}
+	return mend
 }
 
 // checkDefault is what starts an engine's containers when nobody asks for another.

@@ -442,6 +442,14 @@ func TestDoctorBroken(t *testing.T) {
 			put(t, h, daemon, `{"runtimes": {"userns": {"path": "/usr/local/bin/userns-runtime"}}, "default-runtime": "userns"}`)
 			says("/usr/local/bin/userns-runtime", "runc version 1.1.5\n")(t, h)
 		}, sevError, "/usr/local/bin/userns-runtime", `isn't userns-runtime: its --version says "runc version 1.1.5", and docker starts containers with it (`, "usernsctl configure docker"},
+		{"docker starts another, and configure says what is in its way", func(t *testing.T, h *host) {
+			t.Helper()
+			put(t, h, daemon, `{"runtimes": {"c": {"path": "/usr/bin/crun"}}, "default-runtime": "c"}`)
+			install(t, h, "/usr/bin/crun")
+			h.try.configure = func(engine, file string) error {
+				return fmt.Errorf("%s %q: somebody chose c:\ntake it out", engine, file)
+			}
+		}, sevWarning, "docker", "starts containers with c, ", `mend this first: docker "": somebody chose c:; take it out; then usernsctl configure docker`},
 		{"docker has an old gate beside", func(t *testing.T, h *host) {
 			t.Helper()
 			install(t, h, "/usr/local/bin/userns-runtime-dockroot")

@@ -409,12 +409,13 @@ mended() {
 	gate_docker
 	sed -i 's,"/usr/bin/userns-runtime","/usr/bin/crun",' /etc/containerd/config.toml
 	only warning containerd 'starts containers with userns, /usr/bin/crun \(/etc/containerd/config.toml\)'
-	is "usernsctl configure containerd" "$mend" mend
+	# What configure itself would say.
+	has "$mend" '^mend this first: /etc/containerd/config.toml:14: the runtime userns is there already.*: take it out first.*; then usernsctl configure containerd$'
 	gate_containerd
 	mkdir -p /etc/containers/containers.conf.d
 	printf '[engine]\nruntime = "crun"\n' >/etc/containers/containers.conf.d/zz.conf
 	only warning podman 'starts containers with crun, /usr/bin/crun \(/etc/containers/containers.conf.d/zz.conf\)'
-	is "usernsctl configure podman" "$mend" mend
+	has "$mend" '^mend this first: .*/etc/containers/containers.conf.d/zz.conf.*; then usernsctl configure podman$'
 	rm -r /etc/containers/containers.conf.d
 	silent
 	jq '.runtimes.fast = {path: "/usr/bin/crun"}' /etc/docker/daemon.json >"$W/daemon"
@@ -463,7 +464,7 @@ mended() {
 	{
 		eventually test -S /run/doctor.sock && eventually test -d "$W/data/volumes" &&
 			finds warning docker "starts containers with plain, $RUNC \\($W/daemon.json\\)" &&
-			is "usernsctl configure docker --file $W/daemon.json" "$mend" mend
+			has "$mend" "^mend this first: $W/daemon.json:.*, which somebody chose: take the line out first, .*; then usernsctl configure docker --file $W/daemon.json\$"
 	} || ok=1
 	# By the kernel's rules its volumes are closed, as dockerd makes them.
 	is 1 "$(jq length <<<"$found")" findings || ok=1
