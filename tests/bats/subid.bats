@@ -338,6 +338,7 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 
 @test "subid: another name of a UID isn't exported" {
 	useradd -M -l -o -u "$ANN" ann2
+	tee /etc/subuid /etc/subgid </dev/null
 	book "ann2:$START:$COUNT:" "ben:$((START + COUNT)):$COUNT:"
 	must ctl export-subid
 	has "$errput" "^usernsctl: warning: $BOOK:1: owner ann2: is another name of UID $ANN \(ann\), to whom newuidmap would give the IDs"
