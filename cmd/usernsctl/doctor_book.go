@@ -104,7 +104,7 @@ func (h *host) checkBook() {
 		case file == paths.SubUID || file == paths.SubGID:
 			// Check goes by the lines of the book.
 			if last >= 0 && collisions[last].Where == c.Where {
-				collisions[last].more++
+				collisions[last].more = append(collisions[last].more, strings.TrimPrefix(c.Message, c.Where+": "))
 			} else {
 				collisions = append(collisions, collision{Conflict: c})
 			}
@@ -129,7 +129,7 @@ func (h *host) checkBook() {
 // collision is the first entry of subuid or subgid that a line of the book collides with.
 type collision struct {
 	registry.Conflict
-	more int // entries beside
+	more []string // the others, in words
 }
 
 // manyCollisions is how many lines of the book are named that collide with subuid or subgid.
@@ -149,11 +149,11 @@ func (h *host) addCollisions(all []collision) {
 			h.add(sevError, h.path(registry.Path), command("check")+" names each", "%s more collide with /etc/subuid or /etc/subgid", plural(len(all)-i, "line"))
 			break
 		}
-		beside := ""
-		if c.more > 0 {
-			beside = fmt.Sprintf("; and so with %d more of the entries there", c.more)
+		entries := append([]string{strings.TrimPrefix(c.Message, c.Where+": ")}, c.more...)
+		if len(entries) > maxNamed {
+			entries = append(entries[:maxNamed], fmt.Sprintf("and %d more", len(entries)-maxNamed))
 		}
-		h.add(sevError, c.Where, h.moveLine(lines[c.Where]), "%s%s", strings.TrimPrefix(c.Message, c.Where+": "), beside)
+		h.add(sevError, c.Where, h.moveLine(lines[c.Where]), "%s", strings.Join(entries, "; "))
 	}
 }
 

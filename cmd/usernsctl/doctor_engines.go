@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/userns-runtime/userns-runtime/internal/engines"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
@@ -88,16 +88,30 @@ func (h *host) configure(s engines.Setup) string {
 		mend = command("configure", s.Engine, "--file", file)
 	}
 	if h.uid == 0 && h.try.configure != nil {
-		if err := h.try.configure(s.Engine, file); err != nil {
+		refused := make(chan error, 1)
+		go func() { refused <- h.try.configure(s.Engine, file) }()
+		var err error
+		select {
+		case err = <-refused:
+		case <-time.After(patience / 3): // it looks into the engine's store, whose server may be gone
+		}
+		if err != nil {
 			return "mend this first: " + strings.ReplaceAll(err.Error(), "\n", "; ") + "; then " + mend
 		}
 	}
 	return mend
 }
 
+// orConfigure is the mend, if there is one already.
+func (h *host) orConfigure(mend string, s engines.Setup) string {
+	if mend != "" {
+		return mend
+	}
+	return h.configure(s)
+}
+
 // checkDefault is what starts an engine's containers when nobody asks for another.
 func (h *host) checkDefault(s engines.Setup) {
-	configure := h.configure(s)
 	where := ""
 	if s.Default.Where != "" {
 		where = " (" + s.Default.Where + ")"
@@ -106,18 +120,18 @@ func (h *host) checkDefault(s engines.Setup) {
 	if path != "" && isGate(path) && !h.isProgram(path) {
 		wrong, mend, ok := h.judge(s.Engine, path)
 		if wrong != "" {
-			h.add(sevError, s.Engine, cmp.Or(mend, configure), "starts containers with %s%s, and %s %s", s.Default.Name, where, path, wrong)
+			h.add(sevError, s.Engine, h.orConfigure(mend, s), "starts containers with %s%s, and %s %s", s.Default.Name, where, path, wrong)
 		}
 		if wrong != "" || !ok {
 			return
 		}
-		h.checkVersion(path, ", and "+s.Engine+" starts containers with it"+where, configure, configure)
+		h.checkVersion(path, ", and "+s.Engine+" starts containers with it"+where, s)
 	}
 	switch {
 	case path == "" || !isGate(path) && !exists(path):
-		h.add(sevError, s.Engine, configure, "starts containers with %s%s, which isn't there: none starts", s.Default.Name, where)
+		h.add(sevError, s.Engine, h.configure(s), "starts containers with %s%s, which isn't there: none starts", s.Default.Name, where)
 	case !isGate(path):
-		h.add(sevWarning, s.Engine, configure, "starts containers with %s, %s%s, and not with userns-runtime: they get no range, and root inside is root outside",
+		h.add(sevWarning, s.Engine, h.configure(s), "starts containers with %s, %s%s, and not with userns-runtime: they get no range, and root inside is root outside",
 			s.Default.Name, path, where)
 	default:
 		h.fine(s.Engine, "starts containers with %s, %s%s", s.Default.Name, path, where)
@@ -135,9 +149,9 @@ func (h *host) checkOther(s engines.Setup, r engines.Runtime) {
 	case isGate(r.Path):
 		wrong, mend, ok := h.judge(s.Engine, r.Path)
 		if wrong != "" {
-			h.add(sevError, s.Engine, cmp.Or(mend, h.configure(s)), "its runtime %s is %s, which %s", r.Name, r.Path, wrong)
+			h.add(sevError, s.Engine, h.orConfigure(mend, s), "its runtime %s is %s, which %s", r.Name, r.Path, wrong)
 		} else if ok {
-			h.checkVersion(r.Path, ", and it is "+s.Engine+"'s runtime "+r.Name, h.configure(s), h.configure(s))
+			h.checkVersion(r.Path, ", and it is "+s.Engine+"'s runtime "+r.Name, s)
 		}
 		return
 	}

@@ -157,14 +157,20 @@ func (h *host) checkProgram() {
 		h.add(sevError, path, "chmod ug-s "+rootfile.ShellQuote(path), "is setuid or setgid: whoever calls it passes for root")
 		return
 	}
-	h.checkVersion(path, "", "install userns-runtime beside usernsctl: make install", "install both of one version: make install")
+	h.checkVersion(path, "", engines.Setup{})
 }
 
-// checkVersion asks a program that is called like userns-runtime whether it is that; uses says who
-// calls it. It was judged to be root's.
-func (h *host) checkVersion(path, uses, ifOther, ifOld string) {
+// checkVersion asks a program that is called like userns-runtime whether it is that; uses says which
+// engine calls it, if not ours. It was judged to be root's.
+func (h *host) checkVersion(path, uses string, s engines.Setup) {
 	if h.refuses {
 		return // it would say nothing of itself, or run a runc that somebody else could have written
+	}
+	install := func(ours string) string {
+		if uses == "" {
+			return ours
+		}
+		return h.configure(s)
 	}
 	text, err := h.try.versionOf(path)
 	line, _, _ := strings.Cut(text, "\n")
@@ -173,9 +179,9 @@ func (h *host) checkVersion(path, uses, ifOther, ifOld string) {
 	case err != nil:
 		h.failed(path, err)
 	case !is:
-		h.add(sevError, path, ifOther, "isn't userns-runtime: its --version says %q%s", line, uses)
+		h.add(sevError, path, install("install userns-runtime beside usernsctl: make install"), "isn't userns-runtime: its --version says %q%s", line, uses)
 	case got != h.version:
-		h.add(sevWarning, path, ifOld, "is version %s, and usernsctl is %s%s", got, h.version, uses)
+		h.add(sevWarning, path, install("install both of one version: make install"), "is version %s, and usernsctl is %s%s", got, h.version, uses)
 	default:
 		h.fine(path, "version %s", got)
 	}

@@ -176,7 +176,7 @@ func TestDoctorManyCollisions(t *testing.T) {
 	if len(found) != manyCollisions+1 {
 		t.Fatalf("%d findings", len(found))
 	}
-	if s := found[0]; !strings.HasSuffix(s.Message, "/etc/subuid:1: move one of the lines; and so with 1 more of the entries there") ||
+	if s := found[0]; !strings.HasSuffix(s.Message, "/etc/subuid:2: move one of the lines") || !strings.Contains(s.Message, "/etc/subuid:1: move one of the lines; ") ||
 		s.Mend != "usernsctl del a0 --start 200000000 && usernsctl add a0 --length 65536" {
 		t.Errorf("%+v", s)
 	}
