@@ -41,7 +41,7 @@ type Finding struct {
 // record is [Record], or what a test has in its place. Order: as Check, then containers, then
 // processes by their IDs, then the host's files.
 func (c *Census) Audit(b *registry.Book, record func(lease.Status) (lease.Record, error)) []Finding {
-	a := auditor{Census: c, owners: c.owners(), lines: b.Lines()}
+	a := auditor{Census: c, owners: c.owners(), lines: b.Lines(), count: make(map[registry.Severity]int)}
 	for _, f := range registry.Check(b, c.World) {
 		a.found = append(a.found, Finding{f, idmap.NewSet(f.Range)})
 	}
@@ -53,15 +53,16 @@ func (c *Census) Audit(b *registry.Book, record func(lease.Status) (lease.Record
 	}
 	a.foreign()
 	a.nobodys()
-	if len(a.found) > maxFindings {
-		a.found = append(a.found[:maxFindings], Finding{
-			Conflict: registry.Conflict{Severity: registry.Error, Message: fmt.Sprintf("more than %d findings: mend these first", maxFindings)},
-		})
+	for _, severity := range []registry.Severity{registry.Warning, registry.Error} {
+		if n := a.count[severity] - maxFindings; n > 0 {
+			a.found = append(a.found, Finding{Conflict: registry.Conflict{Severity: severity, Message: fmt.Sprintf("%d more findings: mend these first", n)}})
+		}
 	}
 	return a.found
 }
 
-// maxFindings ends an audit. Users can make many of some kinds.
+// maxFindings is how many an audit names of each severity, beside those of Check. Users can make many of
+// some kinds.
 const maxFindings = 20000
 
 type auditor struct {
@@ -69,10 +70,11 @@ type auditor struct {
 	owners owners
 	lines  []registry.Line
 	found  []Finding
+	count  map[registry.Severity]int
 }
 
 func (a *auditor) add(severity registry.Severity, where, other string, ids idmap.Set, format string, args ...any) {
-	if len(a.found) > maxFindings {
+	if a.count[severity]++; a.count[severity] > maxFindings {
 		return
 	}
 	f := Finding{registry.Conflict{Severity: severity, Where: where, Other: other, Message: fmt.Sprintf(format, args...)}, ids}
