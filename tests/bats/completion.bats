@@ -47,8 +47,8 @@ in_fish() {
 	offered=$(cut -f1 <<<"$output" | paste -sd' ')
 }
 
-# typed SHELL TEXT: what an interactive shell has on its line after TEXT, and a command that
-# prints it: \t in TEXT is the key.
+# typed SHELL TEXT LINE...: an interactive shell has LINE after TEXT was typed: \t in it is the
+# key. All of them are typed at once, each on a terminal of its own, since what it takes is waiting.
 typed() {
 	cat >"$W/typed.py" <<'P'
 import os, pty, select, sys, time
@@ -89,19 +89,30 @@ os.write(1, seen)
 os.close(fd)
 os.waitpid(pid, 0)
 P
-	case $1 in
+	local shell=$1 options pids=() n want line
+	shift
+	case $shell in
 	bash)
 		printf '%s\n' 'PS1="READY>"' 'bind "set enable-bracketed-paste off"' 'source <(usernsctl completion bash)' >"$W/rc"
-		try python3 "$W/typed.py" bash "$2" "--noprofile --rcfile $W/rc -i"
+		options="--noprofile --rcfile $W/rc -i"
 		;;
 	zsh)
 		mkdir -p "$W/home/functions"
 		usernsctl completion zsh >"$W/home/functions/_usernsctl"
-		printf '%s\n' 'PS1="READY>"' 'unset zle_bracketed_paste' 'unsetopt prompt_sp' 'fpath=(~/functions $fpath)' 'bindkey -e' 'autoload -Uz compinit' 'compinit -u' >"$W/home/.zshrc"
-		try python3 "$W/typed.py" zsh "$2" "-i -d"
+		printf '%s\n' 'PS1="READY>"' 'unset zle_bracketed_paste' 'unsetopt prompt_sp' 'fpath=(~/functions $fpath)' 'bindkey -e' 'autoload -Uz compinit' 'compinit -u -D' >"$W/home/.zshrc"
+		options="-i -d"
 		;;
 	esac
-	line=$(tr -d '\r' <<<"$output" | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g' | sed -n 's/^LINE: \(.*\) :END$/\1/p' | tail -n 1 | sed 's/ *$//')
+	for ((n = 1; n <= $#; n += 2)); do
+		python3 "$W/typed.py" "$shell" "${!n}" "$options" </dev/null >"$W/typed-$n" 2>&1 3>&- &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	for ((n = 1; n <= $#; n += 2)); do
+		line=$(tr -d '\r' <"$W/typed-$n" | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g' | sed -n 's/^LINE: \(.*\) :END$/\1/p' | tail -n 1 | sed 's/ *$//')
+		want=$((n + 1))
+		is "${!want}" "$line" "the line after ${!n} in $shell; all of it: $(cat -v "$W/typed-$n")"
+	done
 }
 
 @test "completion: odd arguments" {
@@ -188,14 +199,11 @@ P
 @test "completion: bash, typed" {
 	command -v python3 >/dev/null || skip "python3 isn't installed"
 	evil_book
-	typed bash 'usernsctl exp\t--und\tali\t'
-	is "usernsctl export-subid --undo alice" "$line"
-	typed bash 'usernsctl check dr\t'
-	is "usernsctl check drop in.conf" "$line"
-	typed bash 'usernsctl init --owner=ali\t'
-	is "usernsctl init --owner=alice" "$line"
-	typed bash 'usernsctl del al$\t\t'
-	is "usernsctl del al$" "$line"
+	typed bash \
+		'usernsctl exp\t--und\tali\t' "usernsctl export-subid --undo alice" \
+		'usernsctl check dr\t' "usernsctl check drop in.conf" \
+		'usernsctl init --owner=ali\t' "usernsctl init --owner=alice" \
+		'usernsctl del al$\t\t' "usernsctl del al$"
 	test ! -e "$W/ran"
 }
 
@@ -203,20 +211,14 @@ P
 	command -v zsh >/dev/null || skip "zsh isn't installed"
 	command -v python3 >/dev/null || skip "python3 isn't installed"
 	evil_book
-	typed zsh 'usernsctl exp\t--und\tali\t'
-	is "usernsctl export-subid --undo alice" "$line"
-	typed zsh 'usernsctl add x --len\t5'
-	is "usernsctl add x --length 5" "$line"
-	typed zsh 'usernsctl init --owner=ali\t'
-	is "usernsctl init --owner=alice" "$line"
-	typed zsh 'usernsctl check dr\t'
-	is "usernsctl check drop in.conf" "$line"
-	typed zsh 'usernsctl map --svg=oth\t'
-	is "usernsctl map --svg=other" "$line"
-	typed zsh 'usernsctl completion f\t'
-	is "usernsctl completion fish" "$line"
-	typed zsh 'usernsctl del äl\t'
-	is "usernsctl del älf" "$line"
+	typed zsh \
+		'usernsctl exp\t--und\tali\t' "usernsctl export-subid --undo alice" \
+		'usernsctl add x --len\t5' "usernsctl add x --length 5" \
+		'usernsctl init --owner=ali\t' "usernsctl init --owner=alice" \
+		'usernsctl check dr\t' "usernsctl check drop in.conf" \
+		'usernsctl map --svg=oth\t' "usernsctl map --svg=other" \
+		'usernsctl completion f\t' "usernsctl completion fish" \
+		'usernsctl del äl\t' "usernsctl del älf"
 	test ! -e "$W/ran"
 	# Sourced, it is as good.
 	try zsh -f -c 'autoload -Uz compinit; compinit -u -D; source <(usernsctl completion zsh); print $_comps[usernsctl]'
