@@ -10,12 +10,6 @@ import (
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
-// engineRoots is where engines have runc keep its state (its --root) for what they start
-// by default; rules of the configuration name owners by it.
-var engineRoots = map[string]string{
-	"docker": "/run/docker/runtime-runc/moby", "containerd": "/run/containerd/runc/k8s.io", "podman": "/run/runc", "crio": "/run/runc",
-}
-
 // claim is an owner whom containers get, and what says so.
 type claim struct{ owner, by string }
 
@@ -25,7 +19,7 @@ func (h *host) claims() []claim {
 	const byDefault = "default-owner"
 	var all []claim
 	add := func(s engines.Setup, r engines.Runtime) {
-		switch owner, ruled := h.config.OwnerByRoot(engineRoots[s.Engine]); {
+		switch owner, ruled := h.config.OwnerByRoot(engines.StateRoot(s.Engine)); {
 		case r.Other || !isGate(r.Path):
 		case r.Owner != "":
 			all = append(all, claim{r.Owner, s.Engine + "'s runtime " + r.Name})

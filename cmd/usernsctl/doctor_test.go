@@ -328,6 +328,12 @@ func TestDoctorBroken(t *testing.T) {
 			link(t, h, "userns-runtime", "/usr/bin/userns-runtime-bob")
 			put(t, h, podman, "[engine]\nruntime = '/usr/bin/userns-runtime-bob'\n")
 		}, sevError, "podman's runtime userns-runtime-bob", "bob, who has no line", "usernsctl add bob"},
+		{"an owner by a rule, of CRI-O as configure sets it up", func(t *testing.T, h *host) {
+			t.Helper()
+			install(t, h, "/usr/bin/crio")
+			put(t, h, "/etc/crio/crio.conf", "[crio.runtime]\ndefault_runtime = 'userns'\n[crio.runtime.runtimes.userns]\nruntime_path = '/usr/bin/userns-runtime'\n")
+			put(t, h, "/etc/userns-runtime/config.toml", "[[rule]]\nroot = '/run/userns-crio'\nowner = 'fleet'\n")
+		}, sevError, "a [[rule]] for crio", "fleet, who has no line", "usernsctl add fleet"},
 		{"an owner by a rule", file("/etc/userns-runtime/config.toml", "[[rule]]\nroot = '/run/docker'\nowner = 'fleet'\n"),
 			sevError, "a [[rule]] for docker", "fleet, who has no line", "usernsctl add fleet"},
 		{"nobody is the owner", file("/etc/userns-runtime/config.toml", "default-owner = ''\n"), sevError, "default-owner", "is nobody", "write default-owner"},

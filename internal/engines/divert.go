@@ -355,20 +355,8 @@ func (h Host) uncovered(paths []string) (warnings []string) {
 func (h Host) enginePaths() (paths []string) {
 	for _, name := range []string{"dockerd", "containerd", "crio"} {
 		for _, p := range h.running(name) {
-			environ, err := os.ReadFile(h.path(fmt.Sprintf("/proc/%d/environ", p.pid)))
-			if err != nil {
-				continue // it has ended
-			}
-			for v := range strings.SplitSeq(string(environ), "\x00") {
-				list, ok := strings.CutPrefix(v, "PATH=")
-				if !ok {
-					continue
-				}
-				for _, dir := range filepath.SplitList(list) {
-					if filepath.IsAbs(dir) {
-						paths = append(paths, filepath.Join(dir, "runc"))
-					}
-				}
+			for _, dir := range p.path() {
+				paths = append(paths, filepath.Join(dir, "runc"))
 			}
 		}
 	}

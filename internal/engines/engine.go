@@ -59,7 +59,7 @@ type edited struct {
 
 var all = []engine{
 	{name: "docker", file: DockerFile, edit: editDocker, uses: usesDocker, daemon: "dockerd", restart: "reload docker"},
-	{name: "containerd", file: "/etc/containerd/config.toml", edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
+	{name: "containerd", file: ContainerdFile, edit: editContainerd, uses: usesContainerd, daemon: "containerd", restart: "restart containerd"},
 	{name: "podman", file: "/etc/containers/containers.conf.d/50-userns-runtime.conf", edit: editPodman, uses: usesDropin([]string{"engine"}, "runtime", "runtimes")},
 	{name: "crio", file: "/etc/crio/crio.conf.d/50-userns-runtime.conf", edit: editCRIO, uses: usesDropin([]string{"crio", "runtime"}, "default_runtime", "runtimes"), daemon: "crio", restart: "restart crio"},
 }

@@ -164,7 +164,7 @@ func (h Host) dockerData(file string, daemonJSON []byte) string {
 		}
 	}
 	for _, p := range h.running("dockerd") {
-		if dir, given := option(p.args, "data-root", "g", "graph"); configOf(p) == file && given && filepath.IsAbs(dir) {
+		if dir, given := option(p.args, dataRootFlag...); configOf(p) == file && given && filepath.IsAbs(dir) {
 			return dir
 		}
 	}

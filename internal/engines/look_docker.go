@@ -33,12 +33,11 @@ type dockerRuntime struct {
 	Options map[string]any `json:"options"`
 }
 
-// dockerFlags is the flags of dockerd that matter here, each with the name of its setting.
-var dockerFlags = map[string]string{
-	"config-file": "config-file", "data-root": "data-root", "graph": "data-root", "g": "data-root",
-	"storage-driver": "storage-driver", "s": "storage-driver", "default-runtime": "default-runtime",
-	"add-runtime": "add-runtime", "userns-remap": "userns-remap",
-}
+// The names of flags of dockerd that have more than one, the setting's own first.
+var (
+	dataRootFlag      = []string{"data-root", "graph", "g"}
+	storageDriverFlag = []string{"storage-driver", "s"}
+)
 
 func lookDocker(h lookHost) []Setup {
 	program := h.find("dockerd")
@@ -51,15 +50,18 @@ func lookDocker(h lookHost) []Setup {
 	}
 	var all []Setup
 	for _, d := range daemons {
-		all = append(all, h.docker(cmp.Or(program, d.args[0]), d.args[1:], d.path))
+		all = append(all, h.docker(cmp.Or(program, d.program), d.args, d.path()))
 	}
 	return all
 }
 
 // docker is the setup of a dockerd that is called with these arguments, and looks for programs in dirs.
 func (h lookHost) docker(program string, args, dirs []string) Setup {
-	flags := flagsOf(args, dockerFlags)
-	s := Setup{Engine: "docker", Program: program, File: h.path(cmp.Or(lastOf(flags["config-file"]), DockerFile))}
+	flag := func(names ...string) string {
+		value, _ := option(args, names...)
+		return value
+	}
+	s := Setup{Engine: "docker", Program: program, File: h.path(cmp.Or(flag("config-file"), DockerFile))}
 	var set dockerSettings
 	data, ok, err := readSettings(s.File)
 	if ok {
@@ -78,23 +80,23 @@ func (h lookHost) docker(program string, args, dirs []string) Setup {
 		s.Problems = append(s.Problems, err)
 	}
 	// dockerd refuses a setting that is in both, so the order is of no matter.
-	where := func(flag, value string) string {
+	where := func(value string, names ...string) string {
 		switch {
-		case len(flags[flag]) > 0:
+		case len(options(args, names...)) > 0:
 			return "the command line of dockerd"
 		case value != "":
 			return s.File
 		}
 		return ""
 	}
-	name := cmp.Or(lastOf(flags["default-runtime"]), set.DefaultRuntime, "runc")
-	s.Remap = cmp.Or(lastOf(flags["userns-remap"]), set.Remap)
+	name := cmp.Or(flag(dockerDefault), set.DefaultRuntime, "runc")
+	s.Remap = cmp.Or(flag("userns-remap"), set.Remap)
 
 	runtimes := map[string]Runtime{}
 	for name, r := range set.Runtimes {
 		runtimes[name] = h.dockerRuntime(dirs, name, r, s.File)
 	}
-	for _, added := range flags["add-runtime"] {
+	for _, added := range options(args, "add-runtime") {
 		name, path, _ := strings.Cut(added, "=")
 		runtimes[name] = h.dockerRuntime(dirs, name, dockerRuntime{Path: path}, "the command line of dockerd")
 	}
@@ -104,7 +106,7 @@ func (h lookHost) docker(program string, args, dirs []string) Setup {
 		if strings.Contains(name, ".") {
 			r = dockerRuntime{Type: name}
 		}
-		runtimes[name] = h.dockerRuntime(dirs, name, r, where("default-runtime", set.DefaultRuntime))
+		runtimes[name] = h.dockerRuntime(dirs, name, r, where(set.DefaultRuntime, dockerDefault))
 	}
 	for n, r := range runtimes {
 		if n == name {
@@ -115,9 +117,9 @@ func (h lookHost) docker(program string, args, dirs []string) Setup {
 	}
 	slices.SortFunc(s.Others, func(a, b Runtime) int { return cmp.Compare(a.Name, b.Name) })
 
-	dir := cmp.Or(lastOf(flags["data-root"]), set.DataRoot, set.Graph, "/var/lib/docker")
-	store := Store{Dir: h.path(dir), Where: where("data-root", cmp.Or(set.DataRoot, set.Graph))}
-	if store.Driver = cmp.Or(lastOf(flags["storage-driver"]), set.StorageDriver); store.Driver == "" {
+	dir := cmp.Or(flag(dataRootFlag...), set.DataRoot, set.Graph, "/var/lib/docker")
+	store := Store{Dir: h.path(dir), Where: where(cmp.Or(set.DataRoot, set.Graph), dataRootFlag...)}
+	if store.Driver = cmp.Or(flag(storageDriverFlag...), set.StorageDriver); store.Driver == "" {
 		// dockerd goes on with what it has; this is where it looks.
 		store.Driver = firstThere(dockerDrivers, func(driver string) []string {
 			return []string{filepath.Join(store.Dir, driver, "l"), filepath.Join(store.Dir, "image", driver)}
@@ -144,7 +146,8 @@ func (h lookHost) dockerRuntime(dirs []string, name string, r dockerRuntime, whe
 		out.Path = h.findIn(dirs, cmp.Or(r.Path, name))
 		out.Other = isOther(out.Path)
 	}
-	out.Owner = cmp.Or(lastOf(flagsOf(r.Args, map[string]string{"owner": "owner"})["owner"]), ownerByName(out.Path))
+	owner, _ := option(r.Args, "owner")
+	out.Owner = cmp.Or(owner, ownerByName(out.Path))
 	return out
 }
 

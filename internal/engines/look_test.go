@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -294,11 +293,21 @@ func TestLookOddTypes(t *testing.T) {
 	}
 }
 
-func TestFlagsOf(t *testing.T) {
-	got := flagsOf([]string{"--config-file", "/x", "-D", "--data-root=/d", "-s", "vfs", "--add-runtime", "a=/a", "--add-runtime=b=/b=c", "-H", "fd://", "word", "--default-runtime"}, dockerFlags)
-	want := map[string][]string{"config-file": {"/x"}, "data-root": {"/d"}, "storage-driver": {"vfs"}, "add-runtime": {"a=/a", "b=/b=c"}, "default-runtime": {""}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%q", got)
+func TestOptions(t *testing.T) {
+	args := []string{"--config-file", "/x", "-D", "--data-root=/d", "-s", "vfs", "--add-runtime", "a=/a", "--add-runtime=b=/b=c", "-H", "fd://", "word", "--default-runtime"}
+	for _, tc := range []struct {
+		names, want []string
+	}{
+		{[]string{"config-file"}, []string{"/x"}}, {dataRootFlag, []string{"/d"}}, {storageDriverFlag, []string{"vfs"}},
+		{[]string{"add-runtime"}, []string{"a=/a", "b=/b=c"}}, {[]string{"default-runtime"}, []string{""}}, {[]string{"userns-remap"}, nil}, {[]string{"word"}, nil},
+	} {
+		if got := options(args, tc.names...); !slices.Equal(got, tc.want) {
+			t.Errorf("%q: got %q, want %q", tc.names, got, tc.want)
+		}
+		last, given := option(args, tc.names...)
+		if given != (len(tc.want) > 0) || given && last != tc.want[len(tc.want)-1] {
+			t.Errorf("%q: got %q, %v", tc.names, last, given)
+		}
 	}
 }
 

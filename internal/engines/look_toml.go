@@ -150,9 +150,6 @@ const ContainerdFile = "/etc/containerd/config.toml"
 // criPlugins is where CRI's runtimes are, by versions of the file: 3 (containerd 2), 2, 1.
 var criPlugins = []string{"io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"}
 
-// containerdFlags is as dockerFlags.
-var containerdFlags = map[string]string{"config": "config", "c": "config", "root": "root"}
-
 func lookContainerd(h lookHost) []Setup {
 	program := h.find("containerd")
 	daemons := h.daemons("containerd")
@@ -161,7 +158,7 @@ func lookContainerd(h lookHost) []Setup {
 	}
 	var all []Setup
 	for _, d := range daemons {
-		all = append(all, h.containerd(cmp.Or(program, d.args[0]), d.args[1:], d.path))
+		all = append(all, h.containerd(cmp.Or(program, d.program), d.args, d.path()))
 	}
 	return all
 }
@@ -169,8 +166,8 @@ func lookContainerd(h lookHost) []Setup {
 // containerd is the setup of a containerd that is called with these arguments, and looks for
 // programs in dirs.
 func (h lookHost) containerd(program string, args, dirs []string) Setup {
-	flags := flagsOf(args, containerdFlags)
-	out := Setup{Engine: "containerd", Program: program, File: h.path(cmp.Or(lastOf(flags["config"]), ContainerdFile))}
+	file, _ := option(args, "config", "c")
+	out := Setup{Engine: "containerd", Program: program, File: h.path(cmp.Or(file, ContainerdFile))}
 	var s settings
 	if s.read(out.File) {
 		h.imports(&s, out.File, map[string]bool{out.File: true})
@@ -180,7 +177,7 @@ func (h lookHost) containerd(program string, args, dirs []string) Setup {
 	if dir, where := s.text("root"); dir != "" {
 		store.Dir, store.Where = h.path(dir), where
 	}
-	if dir := lastOf(flags["root"]); dir != "" {
+	if dir, _ := option(args, "root"); dir != "" {
 		store.Dir, store.Where = h.path(dir), "the command line of containerd"
 	}
 	off := false
