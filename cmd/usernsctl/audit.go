@@ -9,8 +9,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/internal/engines"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -45,13 +45,8 @@ func (p *program) audit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, warnings, err := census.HostPaths().World()
-	if err != nil {
-		return failed("", "audit: %w", err)
-	}
-	audited := host.Audit(book, census.Record)
 	var found []registry.Conflict
-	for _, f := range audited {
+	for _, f := range host.Audit(book, census.Record) {
 		found = append(found, f.Conflict)
 		if rest := f.IDs.Ranges(); len(rest) > 1 && c.Bool(flagJSON) {
 			// One for each of its ranges, as a program would look for them.
@@ -60,7 +55,7 @@ func (p *program) audit(c *cli.Context) error {
 			}
 		}
 	}
-	found = slices.Concat(found, warnings, staleFindings(book, host.World.Host))
+	found = slices.Concat(found, host.Warnings, staleFindings(book, host.World.Host))
 	if c.IsSet(flagPaths) {
 		left, err := p.left(host, book, c.String(flagPaths), c.Bool(flagJSON))
 		if err != nil {
@@ -130,18 +125,16 @@ func (p *program) left(host *census.Census, book *registry.Book, dir string, asJ
 		return nil, failed("", "audit: %w", err)
 	}
 	// Whose containers root's engines start is root's business, account or not.
-	cfg, err := config.Load(config.Path)
+	accounts := engines.NewAccounts(host.World.Host)
+	roots, err := rootsOwners(accounts)
 	if err != nil {
 		return nil, failed("", "audit: %w", err)
 	}
-	engines := map[string]bool{cfg.DefaultOwner: true}
-	for _, r := range cfg.Rules {
-		engines[r.Owner] = true
-	}
 	inUse := host.InUse()
 	for _, of := range order {
+		_, isRoots := roots[accounts.Login(of.line.Owner)]
 		for i := range of.named {
-			of.named[i].Account = of.named[i].Account && !engines[of.line.Owner]
+			of.named[i].Account = of.named[i].Account && !isRoots
 		}
 		found = append(found, of.findings(dir, inUse, asJSON)...)
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
-	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -52,10 +51,7 @@ func (p *program) who(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	claims := host.Who(book, id, func(l lease.Status) (lease.Record, bool) {
-		r, err := census.Record(l)
-		return r, err == nil
-	})
+	claims := host.Who(book, id, census.Record)
 	for _, f := range census.At(host.Audit(book, census.Record), id) {
 		text := f.Message
 		if f.Severity == registry.Error {

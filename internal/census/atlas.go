@@ -26,8 +26,6 @@ type Sight struct {
 	LiveKnown bool
 	// Names is the processes of Live, by their numbers, in words.
 	Names map[int]string
-	// Warnings are about lines of subuid and subgid that are passed over.
-	Warnings []registry.Conflict
 }
 
 // Survey looks at everything that the caller may see. What only root may know is no error:
@@ -64,15 +62,10 @@ func Survey(p Paths) (*Sight, error) {
 // foreign is the live namespaces that no lease answers for, each once. Where the numbers of
 // namespaces may not be known, those with the same IDs are taken for one.
 func (s *Sight) foreign() []lease.LiveNS {
-	leased := s.leased()
 	seen := make(map[string]bool)
 	var out []lease.LiveNS
-	for _, ns := range s.Live {
-		ids := ns.IDs()
-		if ids.Empty() || leased(ns, ids) {
-			continue
-		}
-		if key := fmt.Sprint(ns.Inode, ids); !seen[key] {
+	for _, ns := range s.Unleased() {
+		if key := fmt.Sprint(ns.Inode, ns.IDs()); !seen[key] {
 			seen[key] = true
 			out = append(out, ns)
 		}
@@ -224,23 +217,23 @@ func (s *Sight) Atlas(b *registry.Book) *Atlas {
 }
 
 // others is what has IDs beside the book, and isn't alive.
-func (s *Sight) others() []Span {
+func (c *Census) others() []Span {
 	var out []Span
 	one := func(id uint32) idmap.Range { return idmap.Range{Start: id, Count: 1} }
-	for _, u := range s.World.Host.Users {
+	for _, u := range c.World.Host.Users {
 		out = append(out, Span{Range: one(u.ID), Kind: KindUser, Owner: u.Name, Where: u.Where})
 	}
-	for _, g := range s.World.Host.Groups {
+	for _, g := range c.World.Host.Groups {
 		out = append(out, Span{Range: one(g.ID), Kind: KindGroup, Owner: g.Name, Where: g.Where})
 	}
-	for _, id := range s.World.SubUIDs {
+	for _, id := range c.World.SubUIDs {
 		out = append(out, Span{Range: id.Range, Kind: KindSubUID, Owner: id.Owner, Where: id.Where})
 	}
-	for _, id := range s.World.SubGIDs {
+	for _, id := range c.World.SubGIDs {
 		out = append(out, Span{Range: id.Range, Kind: KindSubGID, Owner: id.Owner, Where: id.Where})
 	}
 	for _, al := range registry.Allocators() {
-		if slices.Contains(s.World.Installed, al.Software) {
+		if slices.Contains(c.World.Installed, al.Software) {
 			out = append(out, Span{Range: al.Range, Kind: KindAllocator, Owner: string(al.Software), Where: string(al.Software) + ", which is installed", Note: al.Use})
 		}
 	}

@@ -469,8 +469,11 @@ func TestWho(t *testing.T) {
 		77:            "",
 	} {
 		var got []string
-		for _, claim := range c.Who(b, id, func(l lease.Status) (lease.Record, bool) {
-			return lease.Record{UIDs: at(roomy+65548, 8), GIDs: at(1, 1)}, l.ID == "recorded"
+		for _, claim := range c.Who(b, id, func(l lease.Status) (lease.Record, error) {
+			if l.ID != "recorded" {
+				return lease.Record{}, ErrNoRecord
+			}
+			return lease.Record{UIDs: at(roomy+65548, 8), GIDs: at(1, 1)}, nil
 		}) {
 			who := claim.Who
 			if claim.Kind == KindNamespace {

@@ -51,6 +51,8 @@ func (p Paths) World() (w registry.World, warnings []registry.Conflict, err erro
 // Census is a host's ID space, but for the book.
 type Census struct {
 	World registry.World
+	// Warnings are about lines of subuid and subgid that are passed over.
+	Warnings []registry.Conflict
 	// Leases are the ranges that are held; those that have ended aren't among them.
 	Leases []lease.Status
 	// Ended is those of which Leases has none any more, that were held while it was looked what
@@ -68,11 +70,15 @@ type Census struct {
 // Take looks at everything. It needs root: the leases are root's, and the processes
 // of all users are to be seen.
 func Take(p Paths) (*Census, error) {
-	w, _, err := p.World()
+	w, warnings, err := p.World()
 	if err != nil {
 		return nil, err
 	}
-	before, err := Leases()
+	store, err := lease.Open()
+	if err != nil {
+		return nil, fmt.Errorf("census: %w", err)
+	}
+	before, err := heldIn(store)
 	if err != nil {
 		return nil, err
 	}
@@ -82,17 +88,13 @@ func Take(p Paths) (*Census, error) {
 	}
 	kin := kinOf(live)
 	// Containers come and go while it looks: what is alive may have had a lease, or has one by now.
-	c := &Census{World: w, Live: live, Kin: kin}
-	if c.Leases, err = Leases(); err != nil {
+	c := &Census{World: w, Warnings: warnings, Live: live, Kin: kin}
+	if c.Leases, err = heldIn(store); err != nil {
 		return nil, err
 	}
 	c.Ended = slices.DeleteFunc(before, func(l lease.Status) bool {
 		return slices.ContainsFunc(c.Leases, func(now lease.Status) bool { return now.Key == l.Key && now.UserNS == l.UserNS })
 	})
-	store, err := lease.Open()
-	if err != nil {
-		return nil, fmt.Errorf("census: %w", err)
-	}
 	kept, err := store.Kept()
 	if err != nil {
 		return nil, fmt.Errorf("census: %w", err)
@@ -108,6 +110,10 @@ func Leases() ([]lease.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("census: %w", err)
 	}
+	return heldIn(store)
+}
+
+func heldIn(store *lease.Store) ([]lease.Status, error) {
 	all, err := store.List()
 	if err != nil {
 		return nil, fmt.Errorf("census: %w", err)
@@ -159,18 +165,14 @@ func (c *Census) Uses(b *registry.Book) []Use {
 	for _, l := range b.Lines() {
 		add(l.Range, "%s (%s)", l.Owner, l.Where())
 	}
-	for _, u := range c.World.Host.Users {
-		add(idmap.Range{Start: u.ID, Count: 1}, "user %s (%s)", u.Name, u.Where)
-	}
-	for _, g := range c.World.Host.Groups {
-		add(idmap.Range{Start: g.ID, Count: 1}, "group %s (%s)", g.Name, g.Where)
-	}
-	for _, s := range slices.Concat(c.World.SubUIDs, c.World.SubGIDs) {
-		add(s.Range, "%s (%s)", s.Owner, s.Where)
-	}
-	for _, a := range registry.Allocators() {
-		if slices.Contains(c.World.Installed, a.Software) {
-			add(a.Range, "%s, for %s", a.Software, a.Use)
+	for _, sp := range c.others() {
+		switch sp.Kind {
+		case KindUser, KindGroup:
+			add(sp.Range, "%s %s (%s)", sp.Kind, sp.Owner, sp.Where)
+		case KindAllocator:
+			add(sp.Range, "%s, for %s", sp.Owner, sp.Note)
+		default:
+			add(sp.Range, "%s (%s)", sp.Owner, sp.Where)
 		}
 	}
 	return append(uses, c.alive()...)
@@ -187,13 +189,22 @@ func (c *Census) alive() []Use {
 	for _, l := range c.Leases {
 		uses = append(uses, Use{l.Ranges, Holder(l)})
 	}
-	leased := c.leased()
-	for _, ns := range c.Live {
-		if ids := ns.IDs(); !ids.Empty() && !leased(ns, ids) {
-			uses = append(uses, Use{ids, process(ns)})
-		}
+	for _, ns := range c.Unleased() {
+		uses = append(uses, Use{ns.IDs(), process(ns)})
 	}
 	return uses
+}
+
+// Unleased is the live namespaces with IDs that no lease answers for.
+func (c *Census) Unleased() []lease.LiveNS {
+	leased := c.leased()
+	var out []lease.LiveNS
+	for _, ns := range c.Live {
+		if ids := ns.IDs(); !ids.Empty() && !leased(ns, ids) {
+			out = append(out, ns)
+		}
+	}
+	return out
 }
 
 // leased gives a question: whether a lease answers for all IDs of a live namespace, and names it

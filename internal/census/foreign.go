@@ -55,11 +55,7 @@ func (a *auditor) space(ns lease.LiveNS) space {
 // foreign audits the namespaces that no lease answers for.
 func (a *auditor) foreign() {
 	var spaces []space
-	leased := a.leased()
-	for _, ns := range a.Live {
-		if ids := ns.IDs(); ids.Empty() || leased(ns, ids) {
-			continue
-		}
+	for _, ns := range a.Unleased() {
 		if s := a.space(ns); !s.ids.Empty() {
 			spaces = append(spaces, s)
 		}

@@ -3,10 +3,7 @@
 package census
 
 import (
-	"os"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
@@ -49,7 +46,7 @@ func kinAt(path string, inode, own uint64) (kin Kin, ok bool) {
 		return Kin{}, false
 	}
 	defer func() { ns.Close() }()
-	if is, err := inodeOfFile(ns); err != nil || is != inode {
+	if is, err := linux.Inode(ns); err != nil || is != inode {
 		return Kin{}, false
 	}
 	if kin.Creator, err = linux.UserNSOwner(ns); err != nil {
@@ -62,7 +59,7 @@ func kinAt(path string, inode, own uint64) (kin Kin, ok bool) {
 		}
 		ns.Close()
 		ns = parent
-		is, err := inodeOfFile(ns)
+		is, err := linux.Inode(ns)
 		if err != nil || is == own {
 			break
 		}
@@ -71,18 +68,12 @@ func kinAt(path string, inode, own uint64) (kin Kin, ok bool) {
 	return kin, true
 }
 
+// inodeOf is the number of the namespace that a path leads to.
 func inodeOf(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	ns, err := linux.OpenNamespace(path)
+	if err != nil {
+		return 0, err
 	}
-	return st.Ino, nil
-}
-
-func inodeOfFile(f *os.File) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
-	}
-	return st.Ino, nil
+	defer ns.Close()
+	return linux.Inode(ns)
 }

@@ -26,17 +26,16 @@ type Claim struct {
 }
 
 // Who is everybody who has an ID: first who is alive, then the book, then the host. record says
-// what was written down of a lease, if anything was; its maps count where no process shows them.
-func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lease.Record, bool)) []Claim {
+// what was written down of a lease, as for [Census.Audit]; its maps count where no process shows them.
+func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lease.Record, error)) []Claim {
 	var out []Claim
 	one := idmap.NewSet(idmap.Range{Start: id, Count: 1})
 	for _, l := range Held(c.Leases, one) {
 		claim := Claim{Kind: KindContainer, Who: l.ID, Where: l.Root, Owner: l.Owner, PID: Process(l, c.Live)}
 		uids, gids, known := c.maps(l)
 		if !known {
-			var r lease.Record
-			if r, known = record(l); known {
-				uids, gids = r.UIDs, r.GIDs
+			if r, err := record(l); err == nil {
+				uids, gids, known = r.UIDs, r.GIDs, true
 			}
 		}
 		if known {
@@ -49,9 +48,8 @@ func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lea
 		}
 		out = append(out, claim)
 	}
-	leased := c.leased()
-	for _, ns := range c.Live {
-		if ids := ns.IDs(); !meets(ids, one) || leased(ns, ids) {
+	for _, ns := range c.Unleased() {
+		if !meets(ns.IDs(), one) {
 			continue
 		}
 		claim := Claim{Kind: KindNamespace, Who: process(ns), PID: ns.PID}
@@ -70,30 +68,17 @@ func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lea
 			out = append(out, Claim{Kind: kind, Who: l.Owner, Where: l.Where(), User: true, Group: true})
 		}
 	}
-	for _, u := range c.World.Host.Users {
-		if u.ID == id {
-			out = append(out, Claim{Kind: KindUser, Who: u.Name, Where: u.Where, User: true})
+	for _, sp := range c.others() {
+		if !sp.Range.Contains(id) {
+			continue
 		}
-	}
-	for _, g := range c.World.Host.Groups {
-		if g.ID == id {
-			out = append(out, Claim{Kind: KindGroup, Who: g.Name, Where: g.Where, Group: true})
+		claim := Claim{Kind: sp.Kind, Who: sp.Owner, Where: sp.Where}
+		claim.User = sp.Kind != KindGroup && sp.Kind != KindSubGID
+		claim.Group = sp.Kind != KindUser && sp.Kind != KindSubUID
+		if sp.Kind == KindAllocator {
+			claim.Where = sp.Note
 		}
-	}
-	for _, s := range c.World.SubUIDs {
-		if s.Range.Contains(id) {
-			out = append(out, Claim{Kind: KindSubUID, Who: s.Owner, Where: s.Where, User: true})
-		}
-	}
-	for _, s := range c.World.SubGIDs {
-		if s.Range.Contains(id) {
-			out = append(out, Claim{Kind: KindSubGID, Who: s.Owner, Where: s.Where, Group: true})
-		}
-	}
-	for _, a := range registry.Allocators() {
-		if a.Range.Contains(id) && slices.Contains(c.World.Installed, a.Software) {
-			out = append(out, Claim{Kind: KindAllocator, Who: string(a.Software), Where: a.Use, User: true, Group: true})
-		}
+		out = append(out, claim)
 	}
 	return out
 }

@@ -103,6 +103,15 @@ func OwningUserNS(ns *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "the user namespace of "+ns.Name()), nil
 }
 
+// Inode is the inode number of what f is open on: of a namespace its number (namespaces(7)).
+func Inode(f *os.File) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return st.Ino, nil
+}
+
 // SameFile says whether two files are open on one inode, as two descriptors of
 // one namespace are.
 func SameFile(a, b *os.File) (bool, error) {

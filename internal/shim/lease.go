@@ -10,10 +10,9 @@ import (
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
@@ -65,7 +64,7 @@ func (p *plan) hold(c *call, owner ownership) error {
 	}
 	request.Shared = p.verdict.Flags.Shared
 	if p.wanted.userns != nil {
-		inode, err := inodeOf(p.wanted.userns)
+		inode, err := linux.Inode(p.wanted.userns)
 		if err != nil {
 			return err
 		}
@@ -143,19 +142,11 @@ func (p *plan) named(userns *os.File) error {
 	if p.lease == nil || p.wanted.userns != nil || p.wanted.restored {
 		return nil
 	}
-	inode, err := inodeOf(userns)
+	inode, err := linux.Inode(userns)
 	if err != nil {
 		return err
 	}
 	return p.lease.SetUserNS(inode)
-}
-
-func inodeOf(f *os.File) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
-	}
-	return st.Ino, nil
 }
 
 // giveBack is called with the reason why the container isn't started, and takes back
