@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/internal/engines"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -182,6 +183,29 @@ func granted(l registry.Line) idmap.Set {
 		return idmap.Set{}
 	}
 	return idmap.NewSet(l.Range)
+}
+
+func grants(l registry.Line) bool { return !l.Flags.Reserved }
+
+// hasGrant says whether a line grants something to an owner, who is known by login name and by UID.
+func hasGrant(book *registry.Book, host registry.Host, owner string) bool {
+	names := []string{owner}
+	if account, ok := engines.NewAccounts(host).Find(owner); ok {
+		names = append(names, account.Login, account.UID)
+	}
+	_, err := book.Grant(registry.Holder{Names: names}, host)
+	return err == nil
+}
+
+// nearOwner is the owner of a line that grants something who may have been meant.
+func nearOwner(book *registry.Book, owner string) (string, bool) {
+	var owners []string
+	for _, l := range book.Lines() {
+		if grants(l) {
+			owners = append(owners, l.Owner)
+		}
+	}
+	return registry.Nearest(owner, owners)
 }
 
 // linesOf is the lines of an owner; that there are none is a failure that names the owner

@@ -221,11 +221,11 @@ func (do *configuring) owned(cfg config.Config) error {
 	byRule, ruled := cfg.OwnerByRoot(root)
 	switch {
 	case do.owner != "":
-		return hasLine(do.owner, "--"+flagOwner)
+		return needsLine(do.owner, "--"+flagOwner)
 	case ruled:
-		return hasLine(byRule, "[[rule]] of "+config.Path+" for "+root)
+		return needsLine(byRule, "[[rule]] of "+config.Path+" for "+root)
 	case cfg.DefaultOwner != "":
-		return hasLine(cfg.DefaultOwner, defaultOwner)
+		return needsLine(cfg.DefaultOwner, defaultOwner)
 	}
 	return failed(command("configure", do.engine, "--"+flagOwner, "NAME"), "configure: %s has no default-owner, and no [[rule]] for %s, so nobody would own the containers: name who does",
 		config.Path, root)
@@ -234,10 +234,10 @@ func (do *configuring) owned(cfg config.Config) error {
 // divertOwned is owned, of those who call runc by its name.
 func divertOwned(cfg config.Config) error {
 	if cfg.DefaultOwner != "" {
-		return hasLine(cfg.DefaultOwner, defaultOwner)
+		return needsLine(cfg.DefaultOwner, defaultOwner)
 	}
 	for _, r := range cfg.Rules {
-		if err := hasLine(r.Owner, "[[rule]] of "+config.Path+" for "+r.Root); err != nil {
+		if err := needsLine(r.Owner, "[[rule]] of "+config.Path+" for "+r.Root); err != nil {
 			return err
 		}
 	}
@@ -247,9 +247,9 @@ func divertOwned(cfg config.Config) error {
 	return nil
 }
 
-// hasLine refuses an owner without a line in the book, by whom no container would start. by is what
+// needsLine refuses an owner without a line in the book, by whom no container would start. by is what
 // names them.
-func hasLine(owner, by string) error {
+func needsLine(owner, by string) error {
 	book, err := registry.Load(registry.Path, registry.DropInDir)
 	if errors.Is(err, registry.ErrNoBook) {
 		return failed(command("init"), "configure: %w", err)
@@ -261,28 +261,15 @@ func hasLine(owner, by string) error {
 	if err != nil {
 		return failed("", "configure: %w", err)
 	}
-	// A line may name an account by its number.
-	names := []string{owner}
-	for _, u := range host.Users {
-		if u.Name == owner {
-			names = append(names, fmt.Sprint(u.ID))
-		}
-	}
-	if _, err := book.Grant(registry.Holder{Names: names}, host); err == nil {
+	if hasGrant(book, host, owner) {
 		return nil
 	}
-	var owners []string
-	for _, l := range book.Lines() {
-		if !l.Flags.Reserved {
-			owners = append(owners, l.Owner)
-		}
-	}
 	hint := command("add", owner)
-	if len(owners) == 0 {
+	if !slices.ContainsFunc(book.Lines(), grants) {
 		hint = command("init", "--"+flagOwner, owner)
 	}
 	near := ""
-	if word, ok := registry.Nearest(owner, owners); ok {
+	if word, ok := nearOwner(book, owner); ok {
 		near = fmt.Sprintf(": did you mean %s?", word)
 	}
 	return failed(hint, "configure: owner %s (%s): %w, so that no container would start%s", rootfile.ShellQuote(owner), by, registry.ErrNoGrant, near)

@@ -20,7 +20,7 @@ import (
 )
 
 // mendsIn is the beginnings of the commands that errors of ours end with.
-var mendsIn = []string{"chmod ", "chown ", "echo "}
+var mendsIn = []string{"chmod ", "chown "}
 
 // cutMend parts an error's text from the command that it ends with; otherwise is the
 // command where it ends with none.

@@ -3,11 +3,9 @@
 package main
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/userns-runtime/userns-runtime/internal/engines"
-	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
 // claim is an owner whom containers get, and what says so.
@@ -58,7 +56,7 @@ func (h *host) checkOwners() {
 				"is nobody, and an engine's containers have no other owner: they are refused")
 		case c.owner == "":
 			h.fine(c.by, "is nobody: containers need an annotation")
-		case h.hasLine(c.owner):
+		case hasGrant(h.book, *h.accounts, c.owner):
 			h.fine(c.by, "%s has a line", c.owner)
 		default:
 			h.add(sevError, c.by, command("add", c.owner, "--containers", strconv.Itoa(firstContainers)),
@@ -67,29 +65,9 @@ func (h *host) checkOwners() {
 	}
 }
 
-// hasLine says whether an owner is granted something, by name or by number.
-func (h *host) hasLine(owner string) bool {
-	names := []string{owner}
-	for _, u := range h.accounts.Users {
-		switch id := strconv.FormatUint(uint64(u.ID), 10); owner {
-		case u.Name:
-			names = append(names, id)
-		case id:
-			names = append(names, u.Name)
-		}
-	}
-	return slices.ContainsFunc(h.book.Lines(), func(l registry.Line) bool {
-		return !l.Flags.Reserved && slices.Contains(names, l.Owner)
-	})
-}
-
 // nearest is a word on an owner with a line who may have been meant.
 func (h *host) nearest(owner string) string {
-	var names []string
-	for _, l := range h.book.Lines() {
-		names = append(names, l.Owner)
-	}
-	if near, ok := registry.Nearest(owner, names); ok {
+	if near, ok := nearOwner(h.book, owner); ok {
 		return " (did you mean " + near + "?)"
 	}
 	return ""

@@ -11,7 +11,6 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
-	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
 func (p *program) listVerb() *cli.Command {
@@ -34,13 +33,9 @@ func (p *program) list(c *cli.Context) error {
 			return err
 		}
 	}
-	book, err := registry.Load(registry.Path, registry.DropInDir)
-	if errors.Is(err, registry.ErrNoBook) {
-		p.warn("%s: there is no book, so no container starts: %s init makes one", registry.Path, programName)
-		book, err = &registry.Book{}, nil
-	}
+	book, err := p.book(c)
 	if err != nil {
-		return failed(programName+" check", "list: %w", err)
+		return err
 	}
 	lines := book.Lines()
 	if len(words) > 0 {

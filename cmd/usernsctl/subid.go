@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
-	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -84,12 +82,11 @@ func (p *program) exportSubID(c *cli.Context) error {
 	}
 	// What is alive only root can know.
 	if os.Geteuid() == 0 {
-		leases, err := census.Leases()
-		live, err2 := lease.Live()
-		if err := errors.Join(err, err2); err != nil {
+		if host, err := census.Take(paths); err != nil {
 			out.warnings = append(out.warnings, fmt.Sprintf("who has IDs of the entries now isn't known: %s", err))
+		} else {
+			out.warnings = slices.Concat(out.warnings, sharedWithRoot(out.changes, host.Leases), mappedStill(out.changes, host.Unleased()))
 		}
-		out.warnings = slices.Concat(out.warnings, sharedWithRoot(out.changes, leases), mappedStill(out.changes, live, leases))
 	}
 	for _, w := range out.warnings {
 		p.warn("%s", w)

@@ -71,7 +71,7 @@ func (e *export) withhold(book *registry.Book, names []string, accounts engines.
 
 // mappedStill is a warning for each user namespace that has IDs which its maker had by entries that are
 // removed: it keeps them until it ends.
-func mappedStill(changes []engines.SubIDChange, live []lease.LiveNS, leases []lease.Status) []string {
+func mappedStill(changes []engines.SubIDChange, unleased []lease.LiveNS) []string {
 	gone, stay := make(map[string][]idmap.Range), make(map[string][]idmap.Range)
 	var logins []string
 	for _, ch := range changes {
@@ -87,9 +87,8 @@ func mappedStill(changes []engines.SubIDChange, live []lease.LiveNS, leases []le
 	var all []string
 	for _, login := range logins {
 		ids := idmap.NewSet(gone[login]...).Subtract(idmap.NewSet(stay[login]...))
-		for _, ns := range live {
-			held := slices.ContainsFunc(leases, func(l lease.Status) bool { return ns.Inode != 0 && l.UserNS == ns.Inode })
-			if used := ns.IDs().Intersect(ids); !used.Empty() && !held {
+		for _, ns := range unleased {
+			if used := ns.IDs().Intersect(ids); !used.Empty() {
 				all = append(all, fmt.Sprintf("owner %s: process %d is in a user namespace that has %s, and keeps that until it ends: of Podman, as %s: podman system migrate", login, ns.PID, used, login))
 			}
 		}

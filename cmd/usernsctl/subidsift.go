@@ -12,7 +12,6 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
-	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -147,29 +146,22 @@ func (im *importer) alive(host *census.Census, r importJSON) []string {
 	for _, l := range census.Held(host.Leases, ids) {
 		why = append(why, fmt.Sprintf("%s is in use by %s", l.Ranges.Intersect(ids), census.Holder(l)))
 	}
-	for _, ns := range host.Live {
-		used := ns.IDs().Intersect(ids)
-		leased := slices.ContainsFunc(host.Leases, func(l lease.Status) bool { return ns.Inode != 0 && l.UserNS == ns.Inode })
-		if used.Empty() || leased || im.owns(r, ns) {
-			continue
+	for _, ns := range host.Unleased() {
+		if used := ns.IDs().Intersect(ids); !used.Empty() && !im.owns(host, r, ns) {
+			why = append(why, fmt.Sprintf("%s is in use by process %d in a user namespace that isn't of %s", used, ns.PID, r.Owner))
 		}
-		why = append(why, fmt.Sprintf("%s is in use by process %d in a user namespace that isn't of %s", used, ns.PID, r.Owner))
 	}
 	return why
 }
 
 // owns says whether a user namespace was made by the owner, or by one of their IDs: in a
-// container of theirs. If that can't be told it wasn't.
-func (im *importer) owns(r importJSON, ns lease.LiveNS) bool {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", ns.PID))
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) // it has ended
-	}
-	defer f.Close()
-	uid, err := linux.UserNSOwner(f)
-	if err != nil {
-		return false
+// container of theirs. If that can't be told it wasn't, unless its process has ended.
+func (im *importer) owns(host *census.Census, r importJSON, ns lease.LiveNS) bool {
+	kin, known := host.Kin[ns.Inode]
+	if !known {
+		_, err := os.Lstat(fmt.Sprintf("/proc/%d", ns.PID))
+		return errors.Is(err, fs.ErrNotExist)
 	}
 	account, ok := im.accounts.Find(r.Owner)
-	return ok && account.UID == fmt.Sprint(uid) || r.ids().Contains(uid)
+	return ok && account.UID == fmt.Sprint(kin.Creator) || r.ids().Contains(kin.Creator)
 }

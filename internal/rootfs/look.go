@@ -40,15 +40,7 @@ func TryIDMap(dir string) (err error) {
 		return err
 	}
 	defer tree.Close()
-	userns, err := anyUserNS()
-	if err != nil {
-		return err
-	}
-	defer userns.Close()
-	if err := tree.IDMap(userns); err != nil {
-		return noIDMap(source, err)
-	}
-	return nil
+	return shift(tree, func(err error) error { return noIDMap(source, err) })
 }
 
 // TryTmpfs is as [TryIDMap], of a tmpfs of its own.
@@ -63,13 +55,18 @@ func TryTmpfs() error {
 		return err
 	}
 	defer tree.Close()
+	return shift(tree, func(err error) error { return fmt.Errorf("tmpfs: %w: %w", ErrNoIDMap, err) })
+}
+
+// shift shifts the owners of a clone by any namespace; where that can't be, explain says why not.
+func shift(tree *linux.Tree, explain func(error) error) error {
 	userns, err := anyUserNS()
 	if err != nil {
 		return err
 	}
 	defer userns.Close()
 	if err := tree.IDMap(userns); err != nil {
-		return fmt.Errorf("tmpfs: %w: %w", ErrNoIDMap, err)
+		return explain(err)
 	}
 	return nil
 }
