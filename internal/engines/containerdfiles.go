@@ -62,13 +62,9 @@ func (v view) criFiles(main string) (files []criFile, err error) {
 			continue
 		}
 		seen[path] = true
-		text, err := v.read(path)
+		parsed, err := v.readTOML(path)
 		if err != nil {
 			return nil, err
-		}
-		parsed, err := parseTOML(text)
-		if err != nil {
-			return nil, in(path, err)
 		}
 		f := criFile{path, parsed}
 		files = append(files, f)
@@ -145,13 +141,9 @@ func (v view) criDropin(main criFile) (criFile, error) {
 		if match, err := filepath.Match(pattern, path); err != nil || !match || !strings.Contains(filepath.Base(pattern), "*") || strings.Contains(filepath.Dir(pattern), "*") {
 			continue
 		}
-		text, err := v.read(path)
+		parsed, err := v.readTOML(path)
 		if err != nil {
 			return criFile{}, err
-		}
-		parsed, err := parseTOML(text)
-		if err != nil {
-			return criFile{}, in(path, err)
 		}
 		return criFile{path, parsed}, nil
 	}

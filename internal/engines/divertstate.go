@@ -23,20 +23,16 @@ type divertState struct {
 }
 
 func (h Host) loadDivert() (*divertState, error) {
-	path := filepath.Join(StateDir, divertKey, stateFile)
-	text, err := os.ReadFile(h.path(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, unpath(err))
+	path, text, err := h.stateText(divertKey)
+	if err != nil || text == nil {
+		return nil, err
 	}
 	st := &divertState{}
 	if err := json.Unmarshal(text, st); err != nil {
 		return nil, fmt.Errorf("%s: %w: it was written by another hand: see dpkg-divert --list, and remove %s", path, err, filepath.Dir(path))
 	}
-	if st.Version != stateVersion {
-		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
+	if err := known(path, st.Version); err != nil {
+		return nil, err
 	}
 	return st, nil
 }

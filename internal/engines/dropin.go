@@ -61,13 +61,9 @@ func (d dropin) edit(v view) (edited, error) {
 		return edited{}, err
 	}
 	for _, file := range slices.Concat(d.before, others) {
-		text, err := v.read(file)
+		t, err := v.readTOML(file)
 		if err != nil {
 			return edited{}, err
-		}
-		t, err := parseTOML(text)
-		if err != nil {
-			return edited{}, in(file, err)
 		}
 		name, beside := strings.CutPrefix(file, dir+"/")
 		first, _, _ := strings.Cut(name, "/")
@@ -208,13 +204,9 @@ func editPodman(v view, r Request, program string) (edited, error) {
 	supports := supportsJSON
 	var warnings []string
 	for _, file := range lists {
-		text, err := v.read(file)
+		t, err := v.readTOML(file)
 		if err != nil {
 			return edited{}, err
-		}
-		t, err := parseTOML(text)
-		if err != nil {
-			return edited{}, in(file, err)
 		}
 		list, ok := t.at("engine", "runtime_supports_json").([]any)
 		if !ok {

@@ -96,6 +96,19 @@ func (v view) read(path string) ([]byte, error) {
 	return v.Host.read(path)
 }
 
+// readTOML is a file's content, of none as of an empty one.
+func (v view) readTOML(path string) (*tomlText, error) {
+	text, err := v.read(path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseTOML(text)
+	if err != nil {
+		return nil, in(path, err)
+	}
+	return t, nil
+}
+
 // plan is what a request changes, of files as v shows them.
 func (e engine) plan(v view, r Request) (*Plan, error) {
 	if r.File == "" {

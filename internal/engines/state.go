@@ -141,15 +141,32 @@ func hash(data []byte) string {
 
 const stateFile = "state.json"
 
-// load is the state of that name, nil if there is none.
-func (h Host) load(key string) (*state, error) {
-	path := filepath.Join(StateDir, key, stateFile)
-	text, err := os.ReadFile(h.path(path))
+// stateText is what is stored under that name, nil if nothing is.
+func (h Host) stateText(key string) (path string, text []byte, err error) {
+	path = filepath.Join(StateDir, key, stateFile)
+	text, err = os.ReadFile(h.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return path, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, unpath(err))
+		return path, nil, fmt.Errorf("%s: %w", path, unpath(err))
+	}
+	return path, text, nil
+}
+
+// known refuses a state of another version of this program.
+func known(path string, version int) error {
+	if version == stateVersion {
+		return nil
+	}
+	return fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, version, stateVersion)
+}
+
+// load is the state of that name, nil if there is none.
+func (h Host) load(key string) (*state, error) {
+	path, text, err := h.stateText(key)
+	if err != nil || text == nil {
+		return nil, err
 	}
 	st := &state{dir: filepath.Dir(path)}
 	if err := json.Unmarshal(text, st); err != nil {
@@ -158,8 +175,8 @@ func (h Host) load(key string) (*state, error) {
 	if _, err := find(st.Engine); st.Version == stateVersion && (err != nil || st.Main == "" || st.File == "") {
 		return nil, fmt.Errorf("%s: isn't what this program wrote: it has no engine, or no file: %s", path, h.salvage(key))
 	}
-	if st.Version != stateVersion {
-		return nil, fmt.Errorf("%s: version %d: this program knows %d: use the one that wrote it", path, st.Version, stateVersion)
+	if err := known(path, st.Version); err != nil {
+		return nil, err
 	}
 	return st, nil
 }
