@@ -63,7 +63,7 @@ func (h *host) checkSettings(s engines.Setup, said map[flaw]bool) {
 		files = append(slices.Clone(files), dir)
 	}
 	for _, path := range files {
-		err := changedBy(path, 0)
+		err := changedBy(path)
 		f, is := errors.AsType[*flaw](err)
 		switch {
 		case is && !said[*f]:

@@ -52,53 +52,22 @@ func judgeProgram(path string) error {
 	case info.Mode()&0o111 == 0:
 		return &flaw{"isn't executable", "chmod 0755 " + rootfile.ShellQuote(real)}
 	}
-	return changedBy(path, 0)
+	return changedBy(path)
 }
 
 // changedBy is who else than root could change the file at path, or put another in its
 // place, by owners and modes: its own, and those of the links and directories on the way
 // to it.
-func changedBy(path string, links int) error {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-	if err != nil {
+func changedBy(path string) error {
+	err := engines.Host{}.Judge(path)
+	f, is := errors.AsType[*engines.Flaw](err)
+	switch {
+	case !is:
 		return err
+	case f.Owned():
+		return &flaw{fmt.Sprintf("could be changed by UID %d, who owns %s", f.UID, f.Path), f.Mend()}
 	}
-	path = filepath.Join(dir, filepath.Base(path))
-	link := false
-	for at := path; ; at = filepath.Dir(at) {
-		var st unix.Stat_t
-		if err := unix.Lstat(at, &st); err != nil {
-			return &os.PathError{Op: "lstat", Path: at, Err: err}
-		}
-		quoted := rootfile.ShellQuote(at)
-		switch {
-		case st.Uid != 0 && st.Mode&unix.S_IFMT == unix.S_IFLNK:
-			return &flaw{fmt.Sprintf("could be changed by UID %d, who owns %s", st.Uid, at), "chown -h root: " + quoted}
-		case st.Uid != 0:
-			return &flaw{fmt.Sprintf("could be changed by UID %d, who owns %s", st.Uid, at), "chown root: " + quoted}
-		case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-			link = true // its mode says nothing
-		case st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 && (st.Mode&unix.S_ISVTX == 0 || at == path):
-			return &flaw{fmt.Sprintf("could be changed by others than root, since %s has mode %04o", at, st.Mode&0o7777), "chmod go-w " + quoted}
-		}
-		if at == "/" {
-			break
-		}
-	}
-	if !link {
-		return nil
-	}
-	to, err := os.Readlink(path)
-	if err != nil {
-		return err
-	}
-	if !filepath.IsAbs(to) {
-		to = dir + "/" + to // not Join: what comes before ".." may be a link
-	}
-	if links++; links > 40 { // as many as the kernel follows (path_resolution(7))
-		return &os.PathError{Op: "open", Path: path, Err: unix.ELOOP}
-	}
-	return changedBy(to, links)
+	return &flaw{fmt.Sprintf("could be changed by others than root, since %s has mode %04o", f.Path, f.Mode&0o7777), f.Mend()}
 }
 
 // judge is [judgeProgram] of a program: wrong is "" where it is in order. Where it can't be

@@ -70,6 +70,41 @@ func unpath(err error) error {
 // (path_resolution(7)).
 const maxLinks = 40
 
+// Flaw is that somebody else than root could change what a path leads to.
+type Flaw struct {
+	Path string // what is theirs, or open to them: the file, or a directory or link on the way
+	UID  uint32 // whom it belongs to
+	Mode uint32 // of it, with its type
+}
+
+// Owned says that it is by its owner, and not by its mode.
+func (f *Flaw) Owned() bool { return f.UID != 0 }
+
+// Mend is the command that mends it.
+func (f *Flaw) Mend() string {
+	quoted := rootfile.ShellQuote(f.Path)
+	switch {
+	case f.Owned() && f.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return "chown -h root: " + quoted
+	case f.Owned():
+		return "chown root: " + quoted
+	}
+	return "chmod go-w " + quoted
+}
+
+func (f *Flaw) Error() string {
+	if f.Owned() {
+		return fmt.Sprintf("%s: is owned by UID %d, who could change what engines run as root: %s", f.Path, f.UID, f.Mend())
+	}
+	return fmt.Sprintf("%s: has mode %04o, so others than root could change what engines run as root: %s", f.Path, f.Mode&0o7777, f.Mend())
+}
+
+// Judge refuses a path, by a [*Flaw], that others than root could change; see [Host.resolve].
+func (h Host) Judge(path string) error {
+	_, err := h.resolve(path)
+	return err
+}
+
 // resolve follows a path to what it means, which may be missing if its directory is there, and
 // refuses it where somebody else than root could change what that is: each directory, link and
 // file on the way has to belong to root and be writable by nobody else, but for directories
@@ -77,6 +112,13 @@ const maxLinks = 40
 func (h Host) resolve(path string) (string, error) {
 	rest := strings.Split(filepath.Clean(h.path(path)), "/")
 	done := "/"
+	var st unix.Stat_t
+	if err := unix.Lstat(done, &st); err != nil {
+		return "", fmt.Errorf("%s: %w", done, err)
+	}
+	if err := h.judge(done, &st, true); err != nil {
+		return "", err
+	}
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
@@ -119,14 +161,15 @@ func (h Host) resolve(path string) (string, error) {
 }
 
 func (h Host) judge(path string, st *unix.Stat_t, inner bool) error {
-	shown := rootfile.ShellQuote(h.name(path))
+	flaw := &Flaw{h.name(path), st.Uid, st.Mode}
 	switch {
 	case st.Uid != h.UID && st.Uid != 0:
-		return fmt.Errorf("%s: is owned by UID %d, who could change what engines run as root: chown root: %s", h.name(path), st.Uid, shown)
+		return flaw
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK, inner && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&unix.S_ISVTX != 0:
 		return nil
 	case st.Mode&0o022 != 0:
-		return fmt.Errorf("%s: has mode %04o, so others than root could change what engines run as root: chmod go-w %s", h.name(path), st.Mode&0o7777, shown)
+		flaw.UID = 0
+		return flaw
 	}
 	return nil
 }
