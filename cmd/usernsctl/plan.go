@@ -5,15 +5,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/shim"
-	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
 )
 
 // Flags of plan alone.
@@ -47,29 +44,9 @@ func (p *program) planVerb() *cli.Command {
 
 // planJSON is a decision as JSON.
 type planJSON struct {
-	Decision string             `json:"decision"` // "granted", "refused"
-	Error    string             `json:"error,omitempty"`
-	Owner    string             `json:"owner"`
-	OwnerBy  string             `json:"ownerBy"`
-	Root     string             `json:"root"`
-	ID       string             `json:"id"`
-	Bundle   string             `json:"bundle"`
-	UIDs     string             `json:"uids"`
-	GIDs     string             `json:"gids"`
-	Asked    bool               `json:"asked"` // by the bundle, or what it joins: no range is chosen
-	Lines    []string           `json:"lines"`
-	Flags    string             `json:"flags"`
-	Rootfs   string             `json:"rootfs"`
-	Runtime  string             `json:"runtime"`
-	Changes  []specpatch.Change `json:"changes"`
-	Binds    []bindJSON         `json:"binds"`
-}
-
-type bindJSON struct {
-	Destination string `json:"destination"`
-	Source      string `json:"source"`
-	As          string `json:"as"`
-	Why         string `json:"why,omitempty"`
+	Decision string `json:"decision"` // "granted", "refused"
+	Error    string `json:"error,omitempty"`
+	shim.Foreseen
 }
 
 func (p *program) plan(c *cli.Context) error {
@@ -90,9 +67,6 @@ func (p *program) plan(c *cli.Context) error {
 	if err := p.needsRoot(c); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(asked.Bundle, oci.ConfigName)); err != nil {
-		return failed("", "plan: bundle: %w: expected the directory of a bundle, which has %s in it", err, oci.ConfigName)
-	}
 	seen, err := shim.Foresee(asked)
 	if err != nil {
 		return failed(programName+" plan --help", "plan: %w", err)
@@ -104,16 +78,9 @@ func (p *program) plan(c *cli.Context) error {
 }
 
 func (p *program) showPlan(c *cli.Context, seen shim.Foreseen) error {
-	out := planJSON{
-		Decision: "granted", Owner: seen.Owner, OwnerBy: seen.OwnerBy, Root: seen.Root, ID: seen.ID, Bundle: seen.Bundle,
-		UIDs: seen.UIDs, GIDs: seen.GIDs, Asked: seen.Asked, Lines: append([]string{}, seen.Lines...), Flags: seen.Flags,
-		Rootfs: string(seen.Method), Runtime: seen.Runtime, Changes: append([]specpatch.Change{}, seen.Changes...), Binds: []bindJSON{},
-	}
+	out := planJSON{Decision: "granted", Foreseen: seen}
 	if seen.Refused != nil {
 		out.Decision, out.Error = "refused", seen.Refused.Error()
-	}
-	for _, b := range seen.Binds {
-		out.Binds = append(out.Binds, bindJSON(b))
 	}
 	if c.Bool(flagJSON) {
 		return p.json(out)
@@ -126,7 +93,7 @@ func (p *program) showPlan(c *cli.Context, seen shim.Foreseen) error {
 	}
 	for _, row := range []struct{ name, value string }{
 		{"owner", out.Owner}, {"by", out.OwnerBy}, {"lines", strings.Join(out.Lines, ", ")}, {"flags", out.Flags},
-		{"UIDs", out.UIDs}, {"GIDs", out.GIDs}, {"bundle", out.Bundle}, {"root filesystem", out.Rootfs}, {"runtime", out.Runtime},
+		{"UIDs", out.UIDs}, {"GIDs", out.GIDs}, {"bundle", out.Bundle}, {"root filesystem", string(out.Rootfs)}, {"runtime", out.Runtime},
 	} {
 		value := visible(row.value)
 		if (row.name == "UIDs" || row.name == "GIDs") && value != "" {

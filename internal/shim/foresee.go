@@ -32,28 +32,32 @@ type Asked struct {
 // Foreseen is what create would decide by what is known now, in the words of the
 // audit log (docs/configuration.md).
 type Foreseen struct {
-	Refused error // why it would be refused; nil if it would be granted
+	Refused error `json:"-"` // why it would be refused; nil if it would be granted
 
-	Owner, OwnerBy string
-	Root, ID       string
-	Bundle         string
+	Owner   string `json:"owner"`
+	OwnerBy string `json:"ownerBy"`
+	Root    string `json:"root"`
+	ID      string `json:"id"`
+	Bundle  string `json:"bundle"`
 	// UIDs and GIDs are the maps, as INNER:OUTER:COUNT; "" if it didn't get so far. Asked says that
 	// the bundle, or what it joins, brings them, so that no range is chosen.
-	UIDs, GIDs string
-	Asked      bool
-	Lines      []string // of the book, that allow them, as file:line
-	Flags      string   // of those lines
-	Changes    []specpatch.Change
-	Binds      []ForeseenBind
-	Method     rootfs.Method
-	Runtime    string // path and version
+	UIDs    string             `json:"uids"`
+	GIDs    string             `json:"gids"`
+	Asked   bool               `json:"asked"`
+	Lines   []string           `json:"lines"` // of the book, that allow them, as file:line
+	Flags   string             `json:"flags"` // of those lines
+	Rootfs  rootfs.Method      `json:"rootfs"`
+	Runtime string             `json:"runtime"` // path and version
+	Changes []specpatch.Change `json:"changes"`
+	Binds   []ForeseenBind     `json:"binds"`
 }
 
 // ForeseenBind is a bind mount of the bundle, and who root inside would be on it.
 type ForeseenBind struct {
-	Destination, Source string
-	As                  string // "root", an account of the host, or "nobody"
-	Why                 string // where one could expect another; may be empty
+	Destination string `json:"destination"`
+	Source      string `json:"source"`
+	As          string `json:"as"`            // "root", an account of the host, or "nobody"
+	Why         string `json:"why,omitempty"` // where one could expect another
 }
 
 // Foresee goes the way of create as far as it can be gone without taking, making or
@@ -77,10 +81,8 @@ func Foresee(a Asked) (Foreseen, error) {
 	if err != nil {
 		return Foreseen{}, err
 	}
-	if info, err := os.Stat(bundle); err != nil {
+	if _, err := os.Stat(filepath.Join(bundle, oci.ConfigName)); err != nil {
 		return Foreseen{}, fmt.Errorf("bundle: %w: expected the directory of a bundle, which has %s in it", err, oci.ConfigName)
-	} else if !info.IsDir() {
-		return Foreseen{}, fmt.Errorf("bundle: %s: it isn't a directory: expected the one that has %s in it", bundle, oci.ConfigName)
 	}
 	id := a.ID
 	if id == "" {
@@ -101,13 +103,13 @@ func Foresee(a Asked) (Foreseen, error) {
 		return Foreseen{}, err
 	}
 	d := c.newDecision()
-	f := Foreseen{Root: d.Root, ID: d.ID}
 	p := &plan{dry: true}
-	f.Refused = c.foresee(p, d)
-	f.Owner, f.OwnerBy, f.Bundle = d.Owner, d.OwnerBy, d.Bundle
-	f.UIDs, f.GIDs, f.Asked = d.GrantedUIDs, d.GrantedGIDs, d.AskedUIDs != ""
-	f.Lines, f.Flags, f.Changes, f.Runtime = d.Lines, d.Flags, d.Changes, d.Runtime
-	f.Method = rootfs.Method(d.Rootfs)
+	refused := c.foresee(p, d)
+	f := Foreseen{
+		Refused: refused, Owner: d.Owner, OwnerBy: d.OwnerBy, Root: d.Root, ID: d.ID, Bundle: d.Bundle,
+		UIDs: d.GrantedUIDs, GIDs: d.GrantedGIDs, Asked: d.AskedUIDs != "", Lines: append([]string{}, d.Lines...), Flags: d.Flags,
+		Rootfs: rootfs.Method(d.Rootfs), Runtime: d.Runtime, Changes: append([]specpatch.Change{}, d.Changes...), Binds: []ForeseenBind{},
+	}
 	for _, b := range d.Binds {
 		f.Binds = append(f.Binds, ForeseenBind{b.Destination, b.Source, b.As, b.Why})
 	}
