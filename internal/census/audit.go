@@ -106,12 +106,10 @@ func (a *auditor) lease(l lease.Status, record func(lease.Status) (lease.Record,
 	}
 	lines := a.linesWith(l.Ranges)
 	lost := l.Ranges
-	var flags registry.Flags
 	for _, line := range lines {
 		ids := idmap.NewSet(line.Range)
 		lost = lost.Subtract(ids)
 		if a.owners.are(line.Owner, l.Owner) {
-			flags = flags.Union(line.Flags)
 			continue
 		}
 		both := l.Ranges.Intersect(ids)
@@ -120,7 +118,8 @@ func (a *auditor) lease(l lease.Status, record func(lease.Status) (lease.Record,
 	a.regiven(l, who, lost)
 	r, err := record(l)
 	if errors.Is(err, ErrNoRecord) {
-		r, err = lease.Record{Owner: l.Owner, Flags: flags.String()}, nil
+		// What nobody wrote down doesn't differ.
+		r, err = lease.Record{Owner: l.Owner, Flags: flagsOf(ownLines(a.owners, lines, l.Ranges, l.Owner)).String()}, nil
 	}
 	if err != nil {
 		a.add(registry.Warning, who, "", l.Ranges, "%s: what was written down of it can't be read: %s: exec is refused: start it anew", who, err)

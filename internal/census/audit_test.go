@@ -3,6 +3,7 @@
 package census
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -104,6 +105,11 @@ func TestAudit(t *testing.T) {
 		"another way of handing out is no difference": {
 			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 65536)))}}, record: recorded("no-new-privs"),
 			lines: []string{fmt.Sprintf("alice:%d:65536:no-new-privs,shared", roomy)},
+		},
+		"flags of several lines": {
+			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 131072)))}}, record: recorded("deny-setgroups"),
+			lines: []string{fmt.Sprintf("alice:%d:65536:deny-setgroups", roomy), fmt.Sprintf("alice:%d:65536:no-new-privs", roomy+65536)},
+			want:  []string{"warning: container a of /r: it has the flags deny-setgroups, and the book says deny-setgroups,no-new-privs: it keeps"},
 		},
 		"two have the same": {
 			census: Census{Leases: []lease.Status{of("alice", held("/r", "a", 7, set(roomy, 10))), of("alice", held("/r", "b", 8, set(roomy+5, 10)))}}, lines: two,
@@ -369,7 +375,7 @@ func TestKin(t *testing.T) {
 		t.Skip("needs root")
 	}
 	id := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 3000000000, Size: 10}}
-	child := exec.Command("unshare", "--user", "--map-root-user", "sleep", "1000")
+	child := exec.Command("unshare", "--user", "--map-root-user", "unshare", "--user", "--map-root-user", "sleep", "1000")
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: id, GidMappings: id, Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{NoSetGroups: true}}
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
@@ -396,7 +402,7 @@ func TestKin(t *testing.T) {
 		t.Fatal(err)
 	}
 	kin, ok := kinAt(proc+"ns/user", inode, own)
-	if !ok || kin.Creator != 3000000000 || len(kin.Parents) != 1 || kin.Parents[0] == own || kin.Parents[0] == inode {
+	if !ok || kin.Creator != 3000000000 || len(kin.Parents) != 2 || slices.Contains(kin.Parents, own) || slices.Contains(kin.Parents, inode) || kin.Parents[0] == kin.Parents[1] {
 		t.Errorf("got %+v %v", kin, ok)
 	}
 	if _, ok := kinAt(proc+"ns/user", inode+1, own); ok {
@@ -567,6 +573,37 @@ func TestFilesMounts(t *testing.T) {
 	slices.Sort(got)
 	if want := []string{"found " + dir + "/real/left", "mount " + dir + "/real/file", "mount " + dir + "/real/mnt"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+// A directory that is replaced by a link while it is looked at leads nowhere: Found is called between
+// the look at it and its opening.
+func TestFilesReplaced(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give files away")
+	}
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	write(t, dir+"/d/x", "")
+	write(t, elsewhere+"/left", "")
+	for _, path := range []string{dir + "/d", elsewhere + "/left"} {
+		if err := os.Chown(path, roomy, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	err := new(Census).Files(book(t, fmt.Sprintf("alice:%d:65536:", roomy)), dir, Files{
+		Found: func(l Left) {
+			got = append(got, l.Path)
+			if l.Path == dir+"/d" {
+				if err := errors.Join(os.Rename(dir+"/d", elsewhere+"/d"), os.Symlink(elsewhere, dir+"/d")); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		Failed: func(path string, err error) { t.Errorf("%s: %v", path, err) },
+	})
+	if err != nil || !slices.Equal(got, []string{dir + "/d"}) {
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 

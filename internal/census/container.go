@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,28 +92,45 @@ func (c *Census) Differs(b *registry.Book, l lease.Status, r lease.Record) []str
 
 func differs(same owners, lines []registry.Line, l lease.Status, r lease.Record) []string {
 	var out []string
-	var flags registry.Flags
-	var granted []idmap.Range
-	for _, line := range lines {
-		if !line.Flags.Reserved && l.Ranges.Touches(line.Range) && same.are(line.Owner, r.Owner) {
-			flags = flags.Union(line.Flags)
-			granted = append(granted, line.Range)
-		}
+	own := ownLines(same, lines, l.Ranges, r.Owner)
+	missing := l.Ranges
+	for _, line := range own {
+		missing = missing.Subtract(idmap.NewSet(line.Range))
 	}
-	if missing := l.Ranges.Subtract(idmap.NewSet(granted...)); !missing.Empty() {
+	if !missing.Empty() {
 		out = append(out, fmt.Sprintf("%s isn't granted to %s any more", missing, r.Owner))
 	}
 	then, err := registry.ParseFlags(r.Flags)
 	if err != nil {
 		return append(out, fmt.Sprintf("it has the flags %q, which this build doesn't know", r.Flags))
 	}
-	if len(granted) == 0 {
+	if len(own) == 0 {
 		return out
 	}
-	if was, is := restricting(then), restricting(flags); was != is {
+	if was, is := restricting(then), restricting(flagsOf(own)); was != is {
 		out = append(out, fmt.Sprintf("it has the flags %s, and the book says %s", orNone(was), orNone(is)))
 	}
 	return out
+}
+
+// ownLines is the lines that grant some of the IDs to an owner.
+func ownLines(same owners, lines []registry.Line, ids idmap.Set, owner string) []registry.Line {
+	return slices.DeleteFunc(slices.Clone(lines), func(line registry.Line) bool {
+		return line.Flags.Reserved || !ids.Touches(line.Range) || !same.are(line.Owner, owner)
+	})
+}
+
+// flagsOf is the flags of all the lines together, of which none are needed.
+func flagsOf(lines []registry.Line) registry.Flags {
+	if len(lines) == 0 {
+		return registry.Flags{}
+	}
+	// Of a flag that gives something, no flag isn't neutral: see [registry.Flags.Union].
+	flags := lines[0].Flags
+	for _, line := range lines[1:] {
+		flags = flags.Union(line.Flags)
+	}
+	return flags
 }
 
 // restricting is the flags that a process feels: not those about how IDs are handed out.
