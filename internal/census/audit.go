@@ -119,7 +119,7 @@ func (a *auditor) lease(l lease.Status, record func(lease.Status) (lease.Record,
 	r, err := record(l)
 	if errors.Is(err, ErrNoRecord) {
 		// What nobody wrote down doesn't differ.
-		r, err = lease.Record{Owner: l.Owner, Flags: flagsOf(ownLines(a.owners, lines, l.Ranges, l.Owner)).String()}, nil
+		r, err = lease.Record{Owner: l.Owner, Flags: registry.FlagsOf(ownLines(a.owners, lines, l.Ranges, l.Owner)).String()}, nil
 	}
 	if err != nil {
 		a.add(registry.Warning, who, "", l.Ranges, "%s: what was written down of it can't be read: %s: exec is refused: start it anew", who, err)

@@ -107,7 +107,7 @@ func differs(same owners, lines []registry.Line, l lease.Status, r lease.Record)
 	if len(own) == 0 {
 		return out
 	}
-	if was, is := restricting(then), restricting(flagsOf(own)); was != is {
+	if was, is := restricting(then), restricting(registry.FlagsOf(own)); was != is {
 		out = append(out, fmt.Sprintf("it has the flags %s, and the book says %s", orNone(was), orNone(is)))
 	}
 	return out
@@ -118,19 +118,6 @@ func ownLines(same owners, lines []registry.Line, ids idmap.Set, owner string) [
 	return slices.DeleteFunc(slices.Clone(lines), func(line registry.Line) bool {
 		return line.Flags.Reserved || !ids.Touches(line.Range) || !same.are(line.Owner, owner)
 	})
-}
-
-// flagsOf is the flags of all the lines together, of which none are needed.
-func flagsOf(lines []registry.Line) registry.Flags {
-	if len(lines) == 0 {
-		return registry.Flags{}
-	}
-	// Of a flag that gives something, no flag isn't neutral: see [registry.Flags.Union].
-	flags := lines[0].Flags
-	for _, line := range lines[1:] {
-		flags = flags.Union(line.Flags)
-	}
-	return flags
 }
 
 // restricting is the flags that a process feels: not those about how IDs are handed out.

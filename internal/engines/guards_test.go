@@ -86,6 +86,17 @@ func TestOfOthers(t *testing.T) {
 	wantError(t, err, usual.Program+": is owned by UID 1234, who could change what engines run as root: chown root: "+usual.Program)
 }
 
+// chown(1) of a link changes what it leads to, unless it is told not to.
+func TestJudgeLink(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("chown needs root")
+	}
+	h := emptyHost(t)
+	must(t, os.Symlink("bin", h.path("/usr/link")))
+	must(t, os.Lchown(h.path("/usr/link"), 1234, -1))
+	wantError(t, h.Judge("/usr/link/userns-runtime"), "/usr/link: is owned by UID 1234, who could change what engines run as root: chown -h root: /usr/link")
+}
+
 func TestLargeFile(t *testing.T) {
 	h := emptyHost(t)
 	h.put(t, DockerFile, "")

@@ -312,7 +312,7 @@ func rebuiltRecord(id string, uids, gids idmap.Map) (lease.Record, error) {
 	}
 	all := uids.Outer().Union(gids.Outer())
 	record := lease.Record{UIDs: uids, GIDs: gids}
-	var flags registry.Flags
+	var lines []registry.Line
 	left := all
 	for _, line := range book.Lines() {
 		if line.Flags.Reserved || left.Intersect(idmap.NewSet(line.Range)).Empty() {
@@ -321,18 +321,14 @@ func rebuiltRecord(id string, uids, gids idmap.Map) (lease.Record, error) {
 		if record.Owner != "" && record.Owner != line.Owner {
 			return refused(fmt.Errorf("they lie in lines of %s and of %s (%s)", record.Owner, line.Owner, line.Where()))
 		}
-		if record.Owner == "" {
-			flags = line.Flags
-		} else {
-			flags = flags.Union(line.Flags)
-		}
 		record.Owner = line.Owner
+		lines = append(lines, line)
 		record.Lines = append(record.Lines, line.Where())
 		left = left.Subtract(idmap.NewSet(line.Range))
 	}
 	if !left.Empty() {
 		return refused(fmt.Errorf("no line of the book has %s", left))
 	}
-	record.Flags = flags.String()
+	record.Flags = registry.FlagsOf(lines).String()
 	return record, nil
 }

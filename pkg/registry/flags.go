@@ -101,7 +101,7 @@ func (f Flags) String() string {
 
 // Union is the flags of a map that touches lines with f and lines with o. What
 // restricts holds if either says so. What gives (Owned, Shared, IdmapBinds)
-// holds only if both do, so the zero Flags aren't neutral: start from a line's.
+// holds only if both do, so the zero Flags aren't neutral: see [FlagsOf].
 // Size is the smallest that is given; a line that gives none has no say.
 func (f Flags) Union(o Flags) Flags {
 	u := Flags{
@@ -128,6 +128,18 @@ func (f Flags) Union(o Flags) Flags {
 		u.Size = min(f.Size, o.Size)
 	}
 	return u
+}
+
+// FlagsOf is the [Flags.Union] of all the lines; of none it is the zero Flags.
+func FlagsOf(lines []Line) Flags {
+	if len(lines) == 0 {
+		return Flags{}
+	}
+	flags := lines[0].Flags
+	for _, line := range lines[1:] {
+		flags = flags.Union(line.Flags)
+	}
+	return flags
 }
 
 // ParseFlags reads flags separated by commas, in any order; the empty text is

@@ -131,6 +131,26 @@ func TestUnionOfFlags(t *testing.T) {
 	}
 }
 
+func TestFlagsOf(t *testing.T) {
+	var lines []Line
+	for i, want := range []string{"", "deny-nested,owned", "deny-nested,owned,no-new-privs", "deny-nested,no-new-privs"} {
+		if i > 0 {
+			flags, err := ParseFlags([]string{"deny-nested,owned", "owned,no-new-privs", ""}[i-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, Line{Flags: flags})
+		}
+		flags, err := ParseFlags(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := FlagsOf(lines).String(); got != flags.String() {
+			t.Errorf("of %d lines: got %q, want %q", i, got, flags)
+		}
+	}
+}
+
 func TestUnionLeavesItsOperands(t *testing.T) {
 	shared := make([]string, 0, 8)
 	a := Flags{DropCaps: append(shared, "CAP_KILL")}

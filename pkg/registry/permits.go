@@ -14,7 +14,7 @@ import (
 // Verdict is why maps are permitted, and on which terms.
 type Verdict struct {
 	Lines []Line // the holder's lines that the maps touch, in book order, each once
-	Flags Flags  // of all those lines together; see [Flags.Union]
+	Flags Flags  // of all those lines together; see [FlagsOf]
 }
 
 // Permits judges the outer IDs of a pair of maps, counted on the host. It
@@ -46,9 +46,10 @@ func (g *Grant) Permits(uids, gids idmap.Map) (Verdict, error) {
 	var v Verdict
 	for _, line := range g.lines {
 		if used(line.Range) {
-			v.add(line)
+			v.Lines = append(v.Lines, line)
 		}
 	}
+	v.Flags = FlagsOf(v.Lines)
 	foreign := g.book.find(func(_ []byte, ids idmap.Range) bool { return used(ids) })
 	foreign = slices.DeleteFunc(foreign, func(l Line) bool { return g.holder.is([]byte(l.Owner)) && !l.Flags.Reserved })
 	j := judge{grant: g, lines: v.Lines, foreign: foreign}
@@ -65,15 +66,6 @@ func (g *Grant) Permits(uids, gids idmap.Map) (Verdict, error) {
 		return Verdict{}, err
 	}
 	return v, nil
-}
-
-func (v *Verdict) add(line Line) {
-	if len(v.Lines) == 0 {
-		v.Flags = line.Flags
-	} else {
-		v.Flags = v.Flags.Union(line.Flags)
-	}
-	v.Lines = append(v.Lines, line)
 }
 
 // touching says of a range whether a map uses any of it; most of a big book is
