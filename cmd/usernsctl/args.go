@@ -37,19 +37,42 @@ func yes(name, usage string) cli.Flag { return &cli.BoolFlag{Name: name, Usage: 
 
 func jsonFlag(what string) cli.Flag { return yes(flagJSON, "show "+what+" as JSON") }
 
+// verbOf is the verb that is called, as it is typed: "add", "daemon-root migrate".
+func verbOf(c *cli.Context) string { return strings.TrimPrefix(c.Command.HelpName, programName+" ") }
+
+// verbsFirst is the words behind the program's name, or behind a verb with verbs of its own, with each
+// flag before the verb's other arguments: see flagsFirst. path is the verbs before them.
+func verbsFirst(verbs []*cli.Command, path, args []string) ([]string, error) {
+	word := ""
+	if len(args) > 0 {
+		word = args[0]
+	}
+	verb := find(verbs, word)
+	switch {
+	case verb != nil:
+	case len(path) == 0 || strings.HasPrefix(word, "-"):
+		return args, nil
+	default:
+		return nil, noVerb(verbs, path, word)
+	}
+	// Help for a verb's own argument "help" would be a surprise.
+	verb.HideHelpCommand = true
+	verb.OnUsageError = func(c *cli.Context, err error, _ bool) error { return misused(verbOf(c), "%w", err) }
+	path = append(slices.Clone(path), verb.Name)
+	rest, err := args[1:], error(nil)
+	if len(verb.Subcommands) > 0 {
+		rest, err = verbsFirst(verb.Subcommands, path, rest)
+	} else {
+		rest, err = flagsFirst(strings.Join(path, " "), verb.Flags, rest)
+	}
+	return append([]string{verb.Name}, rest...), err
+}
+
 // flagsFirst puts a verb's flags before its other arguments, as the parser of urfave/cli
 // wants them: without it `add alice --size 4096` had three arguments and no flag. A
-// flag is given once, since of two the parser would take the last without a word.
-func flagsFirst(verb *cli.Command, args []string) ([]string, error) {
-	valued := map[string]bool{"help": false, "h": false}
-	var names []string
-	for _, f := range verb.Flags {
-		for _, name := range f.Names() {
-			doc, ok := f.(cli.DocGenerationFlag)
-			valued[name] = ok && doc.TakesValue()
-			names = append(names, name)
-		}
-	}
+// flag that isn't a list is given once, since of two the parser would take the last without a word.
+func flagsFirst(verb string, known []cli.Flag, args []string) ([]string, error) {
+	known = append(slices.Clone(known), cli.HelpFlag)
 	var flags, others []string
 	seen := make(map[string]bool)
 	for len(args) > 0 {
@@ -64,22 +87,27 @@ func flagsFirst(verb *cli.Command, args []string) ([]string, error) {
 			continue
 		}
 		name, _, equals := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-		takes, known := valued[name]
+		f := flagNamed(known, name)
+		_, list := f.(*cli.StringSliceFlag)
 		switch {
-		case !known:
+		case f == nil:
 			near := ""
+			var names []string
+			for _, k := range known {
+				names = append(names, k.Names()...)
+			}
 			if word, ok := registry.Nearest(name, names); ok {
 				near = ": did you mean --" + word + "?"
 			}
-			return nil, misused(verb.Name, "flag %s: unknown%s", arg, near)
-		case seen[name]:
-			return nil, misused(verb.Name, "flag --%s: given twice: keep one", name)
-		case takes && !equals && len(args) == 0:
-			return nil, misused(verb.Name, "flag --%s: has no value: expected one behind it", name)
+			return nil, misused(verb, "flag %s: unknown%s", arg, near)
+		case seen[f.Names()[0]] && !list:
+			return nil, misused(verb, "flag --%s: given twice: keep one", name)
+		case takesValue(f) && !equals && len(args) == 0:
+			return nil, misused(verb, "flag --%s: has no value: expected one behind it", name)
 		}
-		seen[name] = true
+		seen[f.Names()[0]] = true
 		flags = append(flags, arg)
-		if takes && !equals {
+		if takesValue(f) && !equals {
 			flags = append(flags, args[0])
 			args = args[1:]
 		}
@@ -87,22 +115,27 @@ func flagsFirst(verb *cli.Command, args []string) ([]string, error) {
 	return slices.Concat(flags, []string{"--"}, others), nil
 }
 
-// noVerb is the failure of a command line whose first word isn't a verb.
-func noVerb(app *cli.App, word string) error {
+// noVerb is the failure of a command line in which a word that should be one of these verbs is none, or
+// is missing. path is the verbs before it.
+func noVerb(verbs []*cli.Command, path []string, word string) error {
 	var names []string
-	for _, c := range app.Commands {
+	for _, c := range verbs {
 		if c.Name != "help" {
 			names = append(names, c.Name)
 		}
 	}
-	hint := programName + " --help"
+	before := ""
+	if len(path) > 0 {
+		before = strings.Join(path, " ") + ": "
+	}
+	hint := command(append(path, "--help")...)
 	if word == "" {
-		return &failure{exitUsage, fmt.Errorf("no verb: expected one of %s", strings.Join(names, ", ")), hint}
+		return &failure{exitUsage, fmt.Errorf("%sno verb: expected one of %s", before, strings.Join(names, ", ")), hint}
 	}
 	if near, ok := registry.Nearest(word, names); ok {
-		return &failure{exitUsage, fmt.Errorf("verb %q: unknown: did you mean %s?", word, near), hint}
+		return &failure{exitUsage, fmt.Errorf("%sverb %q: unknown: did you mean %s?", before, word, near), hint}
 	}
-	return &failure{exitUsage, fmt.Errorf("verb %q: unknown: expected one of %s", word, strings.Join(names, ", ")), hint}
+	return &failure{exitUsage, fmt.Errorf("%sverb %q: unknown: expected one of %s", before, word, strings.Join(names, ", ")), hint}
 }
 
 // arguments is the words behind a verb, as many as it takes, of which the first
@@ -111,11 +144,11 @@ func arguments(c *cli.Context, least int, names ...string) ([]string, error) {
 	words := c.Args().Slice()
 	switch {
 	case len(words) < least:
-		return nil, misused(c.Command.Name, "%s is missing", names[len(words)])
+		return nil, misused(verbOf(c), "%s is missing", names[len(words)])
 	case len(words) > len(names) && len(names) == 0:
-		return nil, misused(c.Command.Name, "%q: expected no argument", words[0])
+		return nil, misused(verbOf(c), "%q: expected no argument", words[0])
 	case len(words) > len(names):
-		return nil, misused(c.Command.Name, "%q: expected nothing behind %s", words[len(names)], names[len(names)-1])
+		return nil, misused(verbOf(c), "%q: expected nothing behind %s", words[len(names)], names[len(names)-1])
 	}
 	return words, nil
 }
@@ -124,9 +157,9 @@ func arguments(c *cli.Context, least int, names ...string) ([]string, error) {
 func ownerOf(c *cli.Context, name string) (string, error) {
 	switch {
 	case name == "":
-		return "", misused(c.Command.Name, "owner: is empty: expected a login name, a UID, or an orchestrator's name")
+		return "", misused(verbOf(c), "owner: is empty: expected a login name, a UID, or an orchestrator's name")
 	case strings.Contains(name, ":"):
-		return "", misused(c.Command.Name, "owner %q: holds ':', which ends a name in the book: expected a name without colons", name)
+		return "", misused(verbOf(c), "owner %q: holds ':', which ends a name in the book: expected a name without colons", name)
 	}
 	return name, nil
 }
@@ -152,7 +185,7 @@ func number(c *cli.Context, name string, least uint32) (n uint32, given bool, er
 	}
 	n, err = idmap.ParseID(c.String(name))
 	if err != nil || n < least || n == idmap.Invalid {
-		return 0, true, misused(c.Command.Name, "--%s: %q: expected a decimal number from %d to %d", name, c.String(name), least, idmap.Invalid-1)
+		return 0, true, misused(verbOf(c), "--%s: %q: expected a decimal number from %d to %d", name, c.String(name), least, idmap.Invalid-1)
 	}
 	return n, true, nil
 }
@@ -164,7 +197,7 @@ func flagsOf(c *cli.Context) (registry.Flags, error) {
 		err = errors.Join(f.Unenforced()...)
 	}
 	if err != nil {
-		return registry.Flags{}, misused(c.Command.Name, "--%s: %w", flagFlags, err)
+		return registry.Flags{}, misused(verbOf(c), "--%s: %w", flagFlags, err)
 	}
 	return f, nil
 }
@@ -174,7 +207,7 @@ func lengthOf(c *cli.Context, containers, size uint32) (uint32, error) {
 	if n := uint64(containers) * uint64(size); n < uint64(idmap.Invalid) {
 		return uint32(n), nil
 	}
-	return 0, misused(c.Command.Name, "%d containers of %d IDs: expected fewer than %d IDs together", containers, size, idmap.Invalid)
+	return 0, misused(verbOf(c), "%d containers of %d IDs: expected fewer than %d IDs together", containers, size, idmap.Invalid)
 }
 
 // command is a command line of ours, for a hint.

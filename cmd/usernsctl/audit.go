@@ -39,7 +39,7 @@ func (p *program) audit(c *cli.Context) error {
 		return err
 	}
 	if c.IsSet(flagPaths) && c.String(flagPaths) == "" {
-		return misused(c.Command.Name, "--%s: is empty: expected a directory", flagPaths)
+		return misused(verbOf(c), "--%s: is empty: expected a directory", flagPaths)
 	}
 	book, host, err := p.look(c)
 	if err != nil {

@@ -48,7 +48,7 @@ func changeFailed(verb, path string, err error) error {
 func result(c *cli.Context, change *registry.Change) (*registry.Book, error) {
 	after, err := change.Result()
 	if err != nil {
-		return nil, misused(c.Command.Name, "%w", err)
+		return nil, misused(verbOf(c), "%w", err)
 	}
 	return after, nil
 }
@@ -74,7 +74,7 @@ func wantedOf(c *cli.Context, owner string, containers uint32) (w wanted, err er
 	}
 	if sized {
 		if had := w.line.Flags.Size; had != 0 && had != size {
-			return wanted{}, misused(c.Command.Name, "--%s %d, and the flag size=%d: expected one of them", flagSize, size, had)
+			return wanted{}, misused(verbOf(c), "--%s %d, and the flag size=%d: expected one of them", flagSize, size, had)
 		}
 		if size != registry.DefaultSize {
 			w.line.Flags.Size = size
@@ -93,9 +93,9 @@ func wantedOf(c *cli.Context, owner string, containers uint32) (w wanted, err er
 	case err != nil:
 		return wanted{}, err
 	case long && counted:
-		return wanted{}, misused(c.Command.Name, "--%s and --%s: expected one of them", flagLength, flagContainers)
+		return wanted{}, misused(verbOf(c), "--%s and --%s: expected one of them", flagLength, flagContainers)
 	case long && length < size && !w.line.Flags.Reserved:
-		return wanted{}, misused(c.Command.Name, "--%s %d: is less than the %d IDs of one container: expected more, or smaller containers: --%s %d",
+		return wanted{}, misused(verbOf(c), "--%s %d: is less than the %d IDs of one container: expected more, or smaller containers: --%s %d",
 			flagLength, length, size, flagSize, length)
 	case !long:
 		if length, err = lengthOf(c, containers, size); err != nil {
@@ -109,7 +109,7 @@ func wantedOf(c *cli.Context, owner string, containers uint32) (w wanted, err er
 
 // write finds a place for the line, if it has none, judges it, and writes it.
 func (p *program) write(c *cli.Context, w wanted) error {
-	verb := c.Command.Name
+	verb := verbOf(c)
 	var written registry.Line
 	var warnings []string
 	err := edit(verb, func(change *registry.Change) error {
@@ -229,7 +229,7 @@ func linesOf(b *registry.Book, verb, owner string) ([]registry.Line, error) {
 // oneLine is the line of an owner that is meant: the only one, or the one that begins
 // at --start.
 func oneLine(b *registry.Book, c *cli.Context, owner string) (registry.Line, error) {
-	verb := c.Command.Name
+	verb := verbOf(c)
 	lines, err := linesOf(b, verb, owner)
 	if err != nil {
 		return registry.Line{}, err

@@ -98,7 +98,7 @@ func TestCompletionWords(t *testing.T) {
 	for _, words := range [][]string{{"--"}, {"add", "--size"}, {"--frob", "x"}, {"-h"}, {""}, {"--", "-"}, {"\x00"}, {"add", "--json", "--json", "--"}} {
 		var out, errs strings.Builder
 		args := append([]string{programName, "completion", completionWords, "--"}, words...)
-		if code := run(args, &out, &errs); code != exitFine || errs.Len() > 0 || !strings.HasPrefix(out.String(), kindWords+"\n") {
+		if code := run(args, strings.NewReader(""), &out, &errs); code != exitFine || errs.Len() > 0 || !strings.HasPrefix(out.String(), kindWords+"\n") {
 			t.Errorf("%q: %d, %q, %q", words, code, out.String(), errs.String())
 		}
 	}

@@ -52,7 +52,7 @@ func (p *program) inspect(c *cli.Context) error {
 		return err
 	}
 	if words[0] == "" {
-		return misused(c.Command.Name, "ID is empty: expected a container's")
+		return misused(verbOf(c), "ID is empty: expected a container's")
 	}
 	book, host, err := p.look(c)
 	if err != nil {

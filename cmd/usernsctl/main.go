@@ -10,4 +10,4 @@ import "os"
 // version is this program's, set at build time.
 var version = "unknown"
 
-func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }

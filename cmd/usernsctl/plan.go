@@ -54,7 +54,7 @@ func (p *program) plan(c *cli.Context) error {
 		return err
 	}
 	if c.String(flagBundle) == "" {
-		return misused(c.Command.Name, "--%s: is missing: expected the directory of a bundle", flagBundle)
+		return misused(verbOf(c), "--%s: is missing: expected the directory of a bundle", flagBundle)
 	}
 	asked := shim.Asked{Bundle: c.String(flagBundle), Root: c.String(flagRoot), ID: c.String(flagID), Config: c.String(flagConfig), PidFile: c.String(flagPidFile)}
 	if c.IsSet(flagOwner) {

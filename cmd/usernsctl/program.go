@@ -50,18 +50,21 @@ func misused(verb, format string, args ...any) error {
 	return &failure{exitUsage, fmt.Errorf(verb+": "+format, args...), programName + " " + verb + " --help"}
 }
 
-// program is one call of it. What a verb shows is kept until it has succeeded, so that
+// program is one call of it. What a verb shows is kept in out until it has succeeded, so that
 // a failure shows nothing, and that a full disk under standard output is one.
 type program struct {
 	args     []string // as they were given, without the program's name
+	stdin    io.Reader
+	stdout   io.Writer // for what is too large to be kept, and is no answer but goods: an archive
+	stderr   io.Writer // for what is said meanwhile: how far it is
 	out      bytes.Buffer
 	width    int // of the terminal that standard output is, in cells; 0 if it is none
 	warnings []string
 }
 
 // run is the whole program, and gives its exit code.
-func run(args []string, stdout, stderr io.Writer) int {
-	p := &program{width: windowWidth(stdout)}
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, width: windowWidth(stdout)}
 	err := p.call(args)
 	code, hint := exitFine, ""
 	var f *failure
@@ -125,26 +128,18 @@ func (p *program) call(args []string) error {
 			p.whoVerb(), p.mapVerb(), p.auditVerb(), p.leasesVerb(), p.inspectVerb(), p.gcVerb(),
 			p.planVerb(), p.importSubIDVerb(), p.exportSubIDVerb(), p.configureVerb(), p.doctorVerb(), p.completionVerb(),
 		},
-		Action: func(c *cli.Context) error { return noVerb(c.App, c.Args().First()) },
+		Action: func(c *cli.Context) error { return noVerb(c.App.Commands, nil, c.Args().First()) },
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
 			return &failure{exitUsage, err, programName + " --help"}
 		},
 	}
 	if len(args) > 1 {
 		p.args = slices.Clone(args[1:])
-		for _, verb := range app.Commands {
-			// Help for a verb's own argument "help" would be a surprise.
-			verb.HideHelpCommand = true
-			verb.OnUsageError = func(c *cli.Context, err error, _ bool) error { return misused(c.Command.Name, "%w", err) }
-			if verb.Name != args[1] {
-				continue
-			}
-			ordered, err := flagsFirst(verb, args[2:])
-			if err != nil {
-				return err
-			}
-			args = append([]string{args[0], args[1]}, ordered...)
+		ordered, err := verbsFirst(app.Commands, nil, args[1:])
+		if err != nil {
+			return err
 		}
+		args = append([]string{args[0]}, ordered...)
 	}
 	return app.Run(args)
 }
@@ -155,5 +150,5 @@ func (p *program) needsRoot(c *cli.Context) error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	return failed("sudo "+command(p.args...), "%s: needs root: you are UID %d", c.Command.Name, os.Geteuid())
+	return failed("sudo "+command(p.args...), "%s: needs root: you are UID %d", verbOf(c), os.Geteuid())
 }

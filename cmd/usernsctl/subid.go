@@ -44,7 +44,7 @@ type subIDJSON struct {
 }
 
 func (p *program) exportSubID(c *cli.Context) error {
-	verb := c.Command.Name
+	verb := verbOf(c)
 	names, err := ownersOf(c)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ type export struct {
 // exported makes the new text of both files. The book is read here, under the locks, so that of two
 // exports at once the later one writes the later book.
 func exported(c *cli.Context, names []string, uids, gids *engines.SubIDFile) (out export, err error) {
-	verb := c.Command.Name
+	verb := verbOf(c)
 	host, err := registry.LoadHost(census.HostPaths().Passwd, census.HostPaths().Group)
 	if err != nil {
 		return export{}, failed("", "%s: %w", verb, err)

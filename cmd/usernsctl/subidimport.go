@@ -55,7 +55,7 @@ type importJSON struct {
 func (r importJSON) ids() idmap.Range { return idmap.Range{Start: r.Start, Count: r.Length} }
 
 func (p *program) importSubID(c *cli.Context) error {
-	verb := c.Command.Name
+	verb := verbOf(c)
 	names, err := ownersOf(c)
 	if err != nil {
 		return err

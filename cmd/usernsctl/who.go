@@ -45,7 +45,7 @@ func (p *program) who(c *cli.Context) error {
 	}
 	id, err := idmap.ParseID(words[0])
 	if err != nil || id == idmap.Invalid {
-		return misused(c.Command.Name, "%q: expected an ID of this host, a decimal number from 0 to %d: id -u NAME shows a user's", words[0], idmap.Invalid-1)
+		return misused(verbOf(c), "%q: expected an ID of this host, a decimal number from 0 to %d: id -u NAME shows a user's", words[0], idmap.Invalid-1)
 	}
 	book, host, err := p.look(c)
 	if err != nil {
@@ -92,7 +92,7 @@ func (p *program) look(c *cli.Context) (*registry.Book, *census.Census, error) {
 	}
 	host, err := census.Take(census.HostPaths())
 	if err != nil {
-		return nil, nil, failed("", "%s: %w", c.Command.Name, err)
+		return nil, nil, failed("", "%s: %w", verbOf(c), err)
 	}
 	return book, host, nil
 }
@@ -106,7 +106,7 @@ func (p *program) book(c *cli.Context) (*registry.Book, error) {
 		return &registry.Book{}, nil
 	}
 	if err != nil {
-		return nil, failed(programName+" check", "%s: %w", c.Command.Name, err)
+		return nil, failed(programName+" check", "%s: %w", verbOf(c), err)
 	}
 	return book, nil
 }
