@@ -61,6 +61,7 @@ type configuring struct {
 	host   engines.Host
 	result []engines.Step
 	edited string // the engine's file
+	moved  bool   // its data root is another one
 }
 
 func (p *program) configure(c *cli.Context) error {
@@ -171,7 +172,7 @@ func (p *program) setUp(do *configuring) error {
 		if err != nil {
 			return failed("", "configure: %w", err)
 		}
-		do.edited = out.File
+		do.edited, do.moved = out.File, out.Moved
 		p.tell(do, out, "already: "+out.File+" has userns-runtime as the default runtime of "+do.engine)
 	}
 	if do.divert {
@@ -299,7 +300,7 @@ func (p *program) unconfigure(do *configuring) error {
 		if err != nil {
 			return notConfigured(err)
 		}
-		do.edited = out.File
+		do.edited, do.moved = out.File, out.Moved
 		p.tell(do, out, "nothing to give back: "+out.File+" stays as it is")
 	}
 	if do.divert {
@@ -423,7 +424,7 @@ func (p *program) takesEffect(do *configuring) {
 	if do.dry || do.engine == "" || len(do.result) == 0 {
 		return
 	}
-	switch command := do.host.TakesEffect(do.engine, do.edited); {
+	switch command := do.host.TakesEffect(do.engine, do.edited, do.moved); {
 	case command != "":
 		fmt.Fprintf(&p.out, "takes effect by: %s\n", command)
 	case do.engine == "podman":

@@ -28,6 +28,7 @@ type Step struct {
 type Result struct {
 	Steps    []Step // none if all was as it should be
 	File     string // the engine's file, for messages
+	Moved    bool   // another data root is written there than before
 	Warnings []string
 }
 
@@ -93,7 +94,7 @@ func (h Host) configure(s *store, e engine, r Request, dry bool) (Result, error)
 			return Result{}, err
 		}
 	}
-	out := Result{File: p.File, Warnings: p.Warnings}
+	out := Result{File: p.File, Moved: e.moves(p.Old, p.New), Warnings: p.Warnings}
 	next, err := h.next(st, p)
 	if err != nil {
 		return Result{}, err
@@ -303,14 +304,17 @@ func (s *store) settleIfThere(st *state) error {
 // foreign is the error for a file that was changed by others since.
 func (s *store) foreign(e engine, st *state, after, current []byte) error {
 	wrote := filepath.Join(st.dir, st.After)
-	instead := ""
+	ours, instead := show(RuntimeName), ""
 	if e.name == "docker" {
+		if superRoot(dataRootOf(current)) != "" {
+			ours += fmt.Sprintf(" and the daemon root that %q is", dockerDataRoot)
+		}
 		instead = fmt.Sprintf(", with %q: \"runc\" in place of that default, since a reload without any makes dockerd 20.10 crash", dockerDefault)
 	}
 	return fmt.Errorf("%s: was changed by others since this program wrote it, and what was before can't be given back with that in it:\n%s"+
 		"to give up their change: cp %s %s; to keep it: take by hand out what names %s%s; then: %s",
 		st.File, strings.TrimSuffix(Diff("as written: "+st.File, "as it is: "+st.File, string(after), string(current)), "\n")+"\n",
-		rootfile.ShellQuote(wrote), rootfile.ShellQuote(st.File), show(RuntimeName), instead, undoCommand(e, st.Main))
+		rootfile.ShellQuote(wrote), rootfile.ShellQuote(st.File), ours, instead, undoCommand(e, st.Main))
 }
 
 func undoCommand(e engine, main string) string {
@@ -386,6 +390,7 @@ func (s *store) undo(e engine, st *state, busy func() error, dry bool) (Result, 
 	case sum == st.Before:
 	case sum == st.After, st.Previous != nil && sum == *st.Previous:
 		restore = true
+		out.Moved = e.moves(current, before)
 		step := fileStep(st.File, current, before)
 		if step.Action == "change" {
 			step.Action = "restore"

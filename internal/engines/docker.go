@@ -6,22 +6,26 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
 // The keys of daemon.json (docs.docker.com, "dockerd").
 const (
 	dockerRuntimes = "runtimes"
 	dockerDefault  = "default-runtime"
+	dockerDataRoot = "data-root"
 )
 
 // stockDocker is the values of default-runtime that mean runc, as dockerd comes.
 var stockDocker = []string{"", "runc", "io.containerd.runc.v2"}
 
 func editDocker(v view, r Request, program string) (edited, error) {
-	if err := v.dockerFlags(r.File); err != nil {
+	if err := v.dockerFlags(r); err != nil {
 		return edited{}, err
 	}
 	old, err := v.read(r.File)
@@ -42,25 +46,34 @@ func editDocker(v view, r Request, program string) (edited, error) {
 		return edited{}, in(r.File, err)
 	}
 	entry := jsonObject{{"path", program}}
-	if err := dockerMay(text, root, entry); err != nil {
-		return edited{}, in(r.File, err)
+	var settings []setting
+	if !r.Unmapped {
+		if err := dockerMay(text, root, entry); err != nil {
+			return edited{}, in(r.File, err)
+		}
+		settings = append(settings, setting{entry, []string{dockerRuntimes, RuntimeName}}, setting{RuntimeName, []string{dockerDefault}})
+	}
+	if r.DataRoot != "" {
+		if err := dockerMayMove(text, root, r); err != nil {
+			return edited{}, in(r.File, err)
+		}
+		settings = append(settings, setting{r.DataRoot, []string{dockerDataRoot}})
 	}
 	before, err := decodeJSON(text)
 	if err != nil {
 		return edited{}, in(r.File, err)
 	}
-	changed, err := setJSON(text, entry, dockerRuntimes, RuntimeName)
-	if err == nil {
-		changed, err = setJSON(changed, RuntimeName, dockerDefault)
-	}
-	if err != nil {
-		return edited{}, in(r.File, err)
+	changed, want := text, before
+	for _, s := range settings {
+		if changed, err = setJSON(changed, s.value, s.path...); err != nil {
+			return edited{}, in(r.File, err)
+		}
+		want = withValue(want, s.decoded(), s.path[0], s.path[1:]...)
 	}
 	after, err := decodeJSON(changed)
 	if err != nil {
 		return edited{}, fmt.Errorf("bug: %s: what is to be written isn't JSON: %w", r.File, err)
 	}
-	want := withValue(withValue(before, entry.decoded(), dockerRuntimes, RuntimeName), RuntimeName, dockerDefault)
 	if !reflect.DeepEqual(want, after) {
 		return edited{}, fmt.Errorf("bug: %s: what is to be written says more than was meant", r.File)
 	}
@@ -72,6 +85,20 @@ func editDocker(v view, r Request, program string) (edited, error) {
 	out.warnings = append(out.warnings, v.elsewhere(r.File, text)...)
 	out.new = slices.Concat(changed, []byte(end))
 	return out, nil
+}
+
+// setting is a value that a member of daemon.json is to have.
+type setting struct {
+	value any // a string or a jsonObject
+	path  []string
+}
+
+// decoded is the value as encoding/json gives it.
+func (s setting) decoded() any {
+	if o, ok := s.value.(jsonObject); ok {
+		return o.decoded()
+	}
+	return s.value
 }
 
 // decoded is an object as encoding/json gives it.
@@ -98,7 +125,7 @@ func (o jsonObject) decoded() map[string]any {
 // their exact name, and decodes them all the same.
 func dockerNames(text []byte, root *jsonValue) error {
 	for _, m := range root.members {
-		for _, name := range []string{dockerRuntimes, dockerDefault} {
+		for _, name := range []string{dockerRuntimes, dockerDefault, dockerDataRoot} {
 			if m.name != name && strings.EqualFold(m.name, name) {
 				return at(text, m.start, "member %s: dockerd takes it for %q, and doesn't start: write it so", show(m.name), name)
 			}
@@ -136,6 +163,61 @@ func dockerMay(text []byte, root *jsonValue, entry jsonObject) error {
 		dockerDefault, show(name), Printable(name))
 }
 
+// dockerMayMove refuses a data root that somebody chose, and what would be in the way of another one.
+func dockerMayMove(text []byte, root *jsonValue, r Request) error {
+	if m := root.find("graph"); m != nil {
+		return at(text, m.start, "graph: is data-root by its old name, and dockerd takes one of them: take it out")
+	}
+	if m := root.find("userns-remap"); m != nil {
+		if remap, err := stringOf(text, m.value); err != nil || remap != "" {
+			return at(text, m.start, "userns-remap: dockerd has a data root for each of its own mappings, and a mapping that --root would contradict: take it out, or leave --root out")
+		}
+	}
+	m := root.find(dockerDataRoot)
+	if m == nil {
+		return nil
+	}
+	dir, err := stringOf(text, m.value)
+	switch super := superRoot(r.DataRoot); {
+	case err != nil:
+		return at(text, m.value.start, "%s: expected a path, in double quotes", dockerDataRoot)
+	case dir == "" || filepath.Clean(dir) == super || superRoot(dir) == super:
+		return nil
+	default:
+		return at(text, m.start, "%s is %s, which isn't %s or a root below it: what dockerd has there would be out of its sight: name it by --data, or take the line out", dockerDataRoot, show(dir), show(super))
+	}
+}
+
+// dataRootOf is where a daemon.json has dockerd's data; "" if it doesn't say.
+func dataRootOf(text []byte) string {
+	tree, err := decodeJSON(text)
+	if err != nil {
+		return "" // of none, or of an empty one
+	}
+	path, _ := tree[dockerDataRoot].(string)
+	return path
+}
+
+// moves says whether two texts of an engine's file have its data in different places.
+func (e engine) moves(old, now []byte) bool {
+	return e.name == "docker" && dataRootOf(old) != dataRootOf(now)
+}
+
+// superRoot is the directory of the daemon root UID.GID that a data root UID.GID/docker lies in; "" if it
+// lies in none.
+func superRoot(dataRoot string) string {
+	dir, name := filepath.Split(filepath.Clean(dataRoot))
+	super, ids := filepath.Split(filepath.Clean(dir))
+	uid, gid, ok := strings.Cut(ids, ".")
+	if _, err := idmap.ParseID(uid); err != nil || !ok || name != "docker" {
+		return ""
+	}
+	if _, err := idmap.ParseID(gid); err != nil {
+		return ""
+	}
+	return filepath.Clean(super)
+}
+
 func stringOf(text []byte, v jsonValue) (string, error) {
 	tree, err := decodeJSON([]byte(`{"v":` + string(text[v.start:v.end]) + "}"))
 	if err != nil {
@@ -153,7 +235,8 @@ func usesDocker(text []byte) bool {
 	if err != nil {
 		return true // it can't be told
 	}
-	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil
+	dir, _ := tree[dockerDataRoot].(string)
+	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil || superRoot(dir) != ""
 }
 
 // hasDefault says whether a daemon.json names a default runtime.
@@ -188,7 +271,8 @@ func configOf(p process) string {
 
 // dockerFlags refuses what would stop dockerd, or be read by none: the flags of dockerd's that
 // run, and of the one that starts with the host.
-func (v view) dockerFlags(file string) error {
+func (v view) dockerFlags(r Request) error {
+	file, names := r.File, dockerFlagsOf(r)
 	reads, other := false, ""
 	for _, p := range v.running("dockerd") {
 		if config := configOf(p); config != file {
@@ -197,12 +281,14 @@ func (v view) dockerFlags(file string) error {
 		}
 		reads = true
 		// "the following directives are specified both as a flag and in the configuration file"
-		if value, given := option(p.args, dockerDefault); given {
-			return fmt.Errorf("process %d (dockerd): was started with --%s %s: with that in %s as well it doesn't start: take the flag away, and start dockerd again",
-				p.pid, dockerDefault, show(value), file)
+		for _, name := range names {
+			if value, given := option(p.args, name); given {
+				return fmt.Errorf("process %d (dockerd): was started with --%s %s: with that in %s as well it doesn't start: take the flag away, and start dockerd again",
+					p.pid, name, show(value), file)
+			}
 		}
 		for _, value := range options(p.args, "add-runtime") {
-			if strings.HasPrefix(value, RuntimeName+"=") {
+			if strings.HasPrefix(value, RuntimeName+"=") && !r.Unmapped {
 				return fmt.Errorf("process %d (dockerd): was started with --add-runtime %s, which has the name that is to be in %s: take the flag away, and start dockerd again",
 					p.pid, show(value), file)
 			}
@@ -211,12 +297,24 @@ func (v view) dockerFlags(file string) error {
 	if other != "" && !reads {
 		return fmt.Errorf("%s: no dockerd that runs reads it: %s", file, other)
 	}
-	return v.dockerService(file)
+	return v.dockerService(r, names)
+}
+
+// dockerFlagsOf is the flags of dockerd that say what a request writes into its file.
+func dockerFlagsOf(r Request) (names []string) {
+	if !r.Unmapped {
+		names = append(names, dockerDefault)
+	}
+	if r.DataRoot != "" {
+		names = append(names, dataRootFlag...)
+	}
+	return names
 }
 
 // dockerService looks at the flags that dockerd will be started with, by systemd or Debian's
 // init script.
-func (v view) dockerService(file string) error {
+func (v view) dockerService(r Request, names []string) error {
+	file := r.File
 	if file != DockerFile {
 		return nil // whose service isn't known
 	}
@@ -230,7 +328,9 @@ func (v view) dockerService(file string) error {
 			if i+1 < len(args) && strings.TrimLeft(arg, "-") == "config-file" && arg[0] == '-' && args[i+1] != file {
 				return fmt.Errorf("%s:%d: starts dockerd with --config-file %s: usernsctl configure docker --file %s", l.file, l.number, Printable(args[i+1]), Printable(args[i+1]))
 			}
-			if arg[0] == '-' && (strings.TrimLeft(arg, "-") == dockerDefault || strings.TrimLeft(arg, "-") == "add-runtime" && i+1 < len(args) && args[i+1] == RuntimeName) {
+			flag := strings.TrimLeft(arg, "-")
+			ours := flag == "add-runtime" && i+1 < len(args) && args[i+1] == RuntimeName && !r.Unmapped
+			if arg[0] == '-' && (ours || slices.Contains(names, flag)) {
 				return fmt.Errorf("%s:%d: starts dockerd with %s: with that in %s as well it doesn't start, or it has two of one name: take the flag away", l.file, l.number, arg, file)
 			}
 		}

@@ -22,6 +22,12 @@ type Request struct {
 	// Owner is whose ranges the engine's containers get; "" leaves that to the configuration
 	// of userns-runtime.
 	Owner string
+	// DataRoot is where dockerd is to have its data, UID.GID/docker in a directory of daemon
+	// roots; "" leaves that as it is. Of other engines it says nothing.
+	DataRoot string
+	// Unmapped leaves the engine's runtime as it is, for the root of containers without a
+	// user namespace: DataRoot alone is written.
+	Unmapped bool
 }
 
 // Plan is what configure does: one file that is changed or made, and a link that it needs.
@@ -145,20 +151,25 @@ func in(file string, err error) error {
 }
 
 // TakesEffect is how the engine comes to read its file as it is now: a command, and "" where
-// it reads it by itself or doesn't run.
+// it reads it by itself or doesn't run. moved is [Result.Moved].
 //
 // dockerd that is told to read its file again keeps a default runtime that isn't in it any more
 // (moby, daemon/reload.go: what isn't set isn't looked at), so after an undo it has to be started
 // anew; see [reloadEnds].
-func (h Host) TakesEffect(name, file string) (command string) {
+func (h Host) TakesEffect(name, file string, moved bool) (command string) {
 	e, err := find(name)
 	if err != nil || e.daemon == "" {
 		return ""
 	}
 	why := ""
 	if name == "docker" {
-		if text, err := h.read(file); err == nil && !hasDefault(text) {
+		text, err := h.read(file)
+		switch {
+		case err != nil:
+		case !hasDefault(text):
 			e.restart, why = "restart docker", " (not by a reload: it keeps the default runtime that it has, or ends dockerd; without live-restore a restart ends all containers)"
+		case moved:
+			e.restart, why = "restart docker", " (not by a reload, which doesn't read data-root; containers that live-restore would keep have to be stopped first)"
 		}
 	}
 	alive := h.running(e.daemon)

@@ -158,10 +158,8 @@ func (h Host) madeFor(file string, daemonJSON []byte, runtime func(name string) 
 // dockerData is where dockerd has its containers: as its file says, or the command line of the one
 // that runs with it.
 func (h Host) dockerData(file string, daemonJSON []byte) string {
-	if tree, err := decodeJSON(daemonJSON); err == nil {
-		if dir, ok := tree["data-root"].(string); ok && filepath.IsAbs(dir) {
-			return dir
-		}
+	if dir := dataRootOf(daemonJSON); filepath.IsAbs(dir) {
+		return dir
 	}
 	for _, p := range h.running("dockerd") {
 		if dir, given := option(p.args, dataRootFlag...); configOf(p) == file && given && filepath.IsAbs(dir) {

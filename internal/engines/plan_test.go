@@ -537,40 +537,43 @@ func TestConcerns(t *testing.T) {
 
 func TestTakesEffect(t *testing.T) {
 	h := emptyHost(t)
-	if got := h.TakesEffect("docker", "/etc/docker/daemon.json"); got != "" {
+	if got := h.TakesEffect("docker", "/etc/docker/daemon.json", false); got != "" {
 		t.Errorf("none runs: %s", got)
 	}
 	h.proc(t, 5, "/usr/sbin/dockerd")
 	h.proc(t, 6, "containerd")
 	const file = "/etc/docker/daemon.json"
-	if got := h.TakesEffect("docker", file); got != "restart dockerd, process 5 (not by a reload: it keeps the default runtime that it has, or ends dockerd; without live-restore a restart ends all containers)" {
+	if got := h.TakesEffect("docker", file, false); got != "restart dockerd, process 5 (not by a reload: it keeps the default runtime that it has, or ends dockerd; without live-restore a restart ends all containers)" {
 		t.Errorf("got %s", got)
 	}
 	h.put(t, file, `{"default-runtime": "runc"}`)
-	if got := h.TakesEffect("docker", file); got != "kill -HUP 5" {
+	if got := h.TakesEffect("docker", file, false); got != "kill -HUP 5" {
 		t.Errorf("got %s", got)
 	}
 	h.proc(t, 7, "dockerd", "--config-file=/x.json")
 	h.put(t, "/x.json", `{"default-runtime": "userns"}`)
 	for range 2 {
-		if got := h.TakesEffect("docker", "/x.json"); got != "kill -HUP 7" {
+		if got := h.TakesEffect("docker", "/x.json", false); got != "kill -HUP 7" {
 			t.Errorf("got %s", got)
 		}
 		h.put(t, "/run/systemd/system/x", "")
 	}
 	must(t, os.RemoveAll(h.path("/run/systemd")))
-	if got := h.TakesEffect("containerd", "/x"); got != "restart containerd, process 6" {
+	if got := h.TakesEffect("containerd", "/x", false); got != "restart containerd, process 6" {
 		t.Errorf("got %s", got)
 	}
 	h.put(t, "/run/systemd/system/x", "")
-	if got := h.TakesEffect("docker", file); got != "systemctl reload docker" {
+	if got := h.TakesEffect("docker", file, true); !strings.HasPrefix(got, "systemctl restart docker (not by a reload, which doesn't read data-root") {
+		t.Errorf("another data root: got %q", got)
+	}
+	if got := h.TakesEffect("docker", file, false); got != "systemctl reload docker" {
 		t.Errorf("got %s", got)
 	}
 	must(t, os.Remove(h.path(file)))
-	if got := h.TakesEffect("docker", file); !strings.HasPrefix(got, "systemctl restart docker (") {
+	if got := h.TakesEffect("docker", file, false); !strings.HasPrefix(got, "systemctl restart docker (") {
 		t.Errorf("got %s", got)
 	}
-	if got := h.TakesEffect("podman", "/x"); got != "" {
+	if got := h.TakesEffect("podman", "/x", false); got != "" {
 		t.Errorf("got %s", got)
 	}
 }
