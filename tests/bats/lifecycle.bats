@@ -325,12 +325,12 @@ load helpers
 		| .linux.gidMappings = .linux.uidMappings
 		| .process.noNewPrivileges = false' --argjson start "$START"
 	WRITES=1
-	chmod 0755 "$W" "$W/.." "$W/../.."
+	chmod 0755 "$W" "$W/.." "$W/../.." "$W/../../.."
 	process sleep 1000
 	must plain run -d -b "$B" "$CT"
 	try "$OURS" --config "$CONF" --root "$W/plain" exec "$CT" grep NoNewPrivs /proc/self/status
 	is 0 "$status"
 	has "$output" 'NoNewPrivs:.*1'
 	down plain
-	chmod 0700 "$W/../.."
+	chmod 0700 "$W/../.." "$W/../../.."
 }

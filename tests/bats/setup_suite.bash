@@ -10,15 +10,20 @@
 #
 # Under nohup(1) SIGHUP is ignored, in containers as well, where no shell can trap it then.
 bats-exec-file() {
-	local arg net=()
+	local arg net=() dir
 	for arg; do
 		if [[ $arg == *.bats ]] && grep -q '^load engines$' "$arg"; then
 			net=(--net)
 		fi
 	done
-	UR_NET=${net[*]} env --default-signal=HUP unshare --mount --pid "${net[@]}" --fork --kill-child --propagation slave -- \
+	# bats names its files by the number of the process, which in the sandboxes is the same.
+	dir=$(mktemp -d "$BATS_RUN_TMPDIR/XXXX")
+	UR_NET=${net[*]} BATS_RUN_TMPDIR=$dir env --default-signal=HUP unshare --mount --pid "${net[@]}" --fork --kill-child --propagation slave -- \
 		"$UR_BATS_DIR/sandbox.sh" "$BATS_LIBEXEC/bats-exec-file" "$@"
 }
+# With --jobs it is parallel(1) that calls it, by a shell of its own.
+export -f bats-exec-file
+export PARALLEL_SHELL=$BASH
 
 setup_suite() {
 	UR_BATS_DIR=$(cd "$(dirname "$BATS_TEST_FILENAME")" && pwd)
