@@ -107,12 +107,24 @@ func wantedOf(c *cli.Context, owner string, containers uint32) (w wanted, err er
 	return w, err
 }
 
-// write finds a place for the line, if it has none, judges it, and writes it.
+// write gives the line, and shows it.
 func (p *program) write(c *cli.Context, w wanted) error {
+	written, err := p.give(c, w)
+	if err != nil {
+		return err
+	}
+	if c.Bool(flagJSON) {
+		return p.json(toJSON(written))
+	}
+	fmt.Fprintf(&p.out, "%s: %s\n", written.Where(), written)
+	return nil
+}
+
+// give finds a place for the line, if it has none, judges it, and writes it.
+func (p *program) give(c *cli.Context, w wanted) (written registry.Line, err error) {
 	verb := verbOf(c)
-	var written registry.Line
 	var warnings []string
-	err := edit(verb, func(change *registry.Change) error {
+	err = edit(verb, func(change *registry.Change) error {
 		line := w.line
 		if has := change.Book.Lines(); w.first && len(has) > 0 {
 			return failed(w.elsewhere(), "%s: there is a book with %s already (%s): expected none: a further line is made by add",
@@ -150,15 +162,11 @@ func (p *program) write(c *cli.Context, w wanted) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return registry.Line{}, err
 	}
 	p.warnings = append(p.warnings, warnings...)
 	p.warnOfStale(written.Owner, written.Range)
-	if c.Bool(flagJSON) {
-		return p.json(toJSON(written))
-	}
-	fmt.Fprintf(&p.out, "%s: %s\n", written.Where(), written)
-	return nil
+	return written, nil
 }
 
 // elsewhere is the command that makes the same line in a free place.

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemonroot
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
+)
+
+// Actions of a [Step].
+const (
+	ActionMkdir   = "mkdir"   // a directory, of the mode and owner that it says
+	ActionMode    = "mode"    // of a directory, to what To says
+	ActionOwner   = "owner"   // of a directory, to what To says
+	ActionMove    = "move"    // by rename(2), to the path To
+	ActionRewrite = "rewrite" // paths in a file of dockerd's
+	ActionRmdir   = "rmdir"   // an empty directory
+	ActionJournal = "journal" // the state that To says is written down
+	ActionRemove  = "remove"  // the journal
+)
+
+// Step is one change on disk.
+type Step struct {
+	Action string `json:"action"`
+	Path   string `json:"path"`
+	To     string `json:"to,omitempty"`    // "0755", "100000:100000", a path, or a state
+	Owner  string `json:"owner,omitempty"` // of a directory that is made, whose mode is To
+	Paths  int    `json:"paths,omitempty"` // how many are rewritten
+	do     func() error
+}
+
+// Result is what was done, or would be.
+type Result struct {
+	Steps    []Step // none if all was as it should be
+	Root     string // dockerd's data-root from then on
+	Warnings []string
+}
+
+// run does the steps of a plan one after the other.
+func run(steps []Step) error {
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owner is a directory's owner and group, as chown(1) takes them.
+func owner(uid, gid uint32) string { return Identity{uid, gid}.Spec() }
+
+// mkdir makes a directory below the super-root.
+func (s *super) mkdir(rel string, mode, uid, gid uint32) Step {
+	return Step{Action: ActionMkdir, Path: s.data(rel), To: octal(mode), Owner: owner(uid, gid), do: func() error {
+		parent, err := s.openDir(filepath.Dir(rel))
+		if err != nil {
+			return err
+		}
+		defer parent.Close()
+		if err := unix.Mkdirat(int(parent.Fd()), filepath.Base(rel), 0o700); err != nil {
+			return fmt.Errorf("%s: mkdir: %w", s.data(rel), err)
+		}
+		if err := s.setDir(rel, mode, uid, gid); err != nil {
+			return err
+		}
+		return parent.Sync()
+	}}
+}
+
+// setDir gives a directory owner and mode, in that order: chown(2) may clear bits.
+func (s *super) setDir(rel string, mode, uid, gid uint32) error {
+	dir, err := s.openDir(rel)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Fchown(int(dir.Fd()), int(uid), int(gid)); err != nil {
+		return fmt.Errorf("%s: give it to %s: %w", s.data(rel), owner(uid, gid), err)
+	}
+	if err := unix.Fchmod(int(dir.Fd()), mode); err != nil {
+		return fmt.Errorf("%s: change mode: %w", s.data(rel), err)
+	}
+	return nil
+}
+
+// chmod changes the mode of a directory.
+func (s *super) chmod(rel string, mode uint32) Step {
+	return Step{Action: ActionMode, Path: s.data(rel), To: octal(mode), do: func() error {
+		st, _, err := s.look(rel)
+		if err != nil {
+			return err
+		}
+		return s.setDir(rel, mode, st.Uid, st.Gid)
+	}}
+}
+
+// chown changes the owner of a directory, and nothing else.
+func (s *super) chown(rel string, uid, gid uint32) Step {
+	return Step{Action: ActionOwner, Path: s.data(rel), To: owner(uid, gid), do: func() error {
+		st, _, err := s.look(rel)
+		if err != nil {
+			return err
+		}
+		return s.setDir(rel, st.Mode&0o7777, uid, gid)
+	}}
+}
+
+// adjust is the steps that give a directory, which is there, owner and mode. What is closed is closed
+// before it changes hands.
+func (s *super) adjust(rel string, st unix.Stat_t, mode, uid, gid uint32) (steps []Step) {
+	if st.Mode&0o7777 != mode {
+		steps = append(steps, s.chmod(rel, mode))
+	}
+	if st.Uid != uid || st.Gid != gid {
+		steps = append(steps, s.chown(rel, uid, gid))
+	}
+	return steps
+}
+
+// rmdir removes an empty directory.
+func (s *super) rmdir(rel string) Step {
+	return Step{Action: ActionRmdir, Path: s.data(rel), do: func() error {
+		parent, err := s.openDir(filepath.Dir(rel))
+		if err != nil {
+			return err
+		}
+		defer parent.Close()
+		if err := unix.Unlinkat(int(parent.Fd()), filepath.Base(rel), unix.AT_REMOVEDIR); err != nil {
+			return fmt.Errorf("%s: rmdir: %w", s.data(rel), err)
+		}
+		return nil
+	}}
+}
+
+// move renames an entry of one directory into another, and never over anything.
+func (s *super) move(name, from, to string) Step {
+	path, target := s.data(from, name), s.data(to, name)
+	return Step{Action: ActionMove, Path: path, To: target, do: func() error {
+		source, err := s.openDir(from)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		dest, err := s.openDir(to)
+		if err != nil {
+			return err
+		}
+		defer dest.Close()
+		err = unix.Renameat2(int(source.Fd()), name, int(dest.Fd()), name, unix.RENAME_NOREPLACE)
+		switch {
+		case errors.Is(err, unix.EXDEV):
+			return fmt.Errorf("%s: move to %s: %w: they are on two filesystems, or on one that can't rename directories (an overlay): expected one for the whole super-root: with dockerd stopped, copy it to one (cp -a), and have it mounted at %s",
+				path, target, err, rootfile.ShellQuote(s.path))
+		case errors.Is(err, unix.EEXIST):
+			return fmt.Errorf("%s: move to %s: something is there: expected nothing: move one of them away", path, target)
+		case err != nil:
+			return fmt.Errorf("%s: move to %s: %w", path, target, err)
+		}
+		return nil
+	}}
+}
