@@ -119,15 +119,18 @@ func (s *super) writeJournal(j journal) Step {
 
 // removeJournal is the last step of a way back.
 func (s *super) removeJournal() Step {
-	return Step{Action: ActionRemove, Path: s.data(journalName), do: func() error {
+	step := s.remove(journalName)
+	remove := step.do
+	step.do = func() error {
 		if err := s.flush(); err != nil {
 			return err
 		}
-		if err := unix.Unlinkat(s.fd(), journalName, 0); err != nil {
-			return fmt.Errorf("%s: remove: %w", s.data(journalName), err)
+		if err := remove(); err != nil {
+			return err
 		}
 		return s.flush()
-	}}
+	}
+	return step
 }
 
 // flush has on disk what was renamed, before the journal says so.

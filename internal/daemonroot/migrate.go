@@ -83,21 +83,27 @@ func (s *super) planMigrate() (out Result, err error) {
 	if err != nil {
 		return out, err
 	}
+	if err := s.judgeUnmapped(); err != nil {
+		return out, err
+	}
 	moved, err := s.names(unmappedData)
 	if err != nil {
+		return out, err
+	}
+	if out.Steps, err = s.sweep(); err != nil {
 		return out, err
 	}
 	begun := s.old != nil && s.old.State != migrated
 	if len(l.data) == 0 && !begun {
 		return out, nil
 	}
-	if err := s.judgeUnmapped(); err != nil {
-		return out, err
-	}
 	if both := meet(l.data, moved); len(both) > 0 || !begun && len(moved) > 0 {
 		in := cmpOr(both, moved)
 		return out, fmt.Errorf("%s: has %s already, which would be in the way of what is in %s (%s): expected an empty directory, or none: dockerd was started on both: keep one of them, and move the other away",
 			s.data(unmappedData), some(in), s.path, some(l.data))
+	}
+	if out.Warnings, err = s.free(append([]string{Unmapped.String()}, l.data...)); err != nil {
+		return out, err
 	}
 	for _, name := range l.data {
 		if err := s.judgeEntry(name); err != nil {
@@ -106,9 +112,6 @@ func (s *super) planMigrate() (out Result, err error) {
 		if foreign(name) {
 			out.Warnings = append(out.Warnings, fmt.Sprintf("%s: isn't a name that dockerd gives: it goes to %s with the rest: tell who else uses it", s.data(name), s.data(unmappedData, name)))
 		}
-	}
-	if err := s.free(l); err != nil {
-		return out, err
 	}
 	was := s.before()
 	if !begun || s.old.State != migrating {

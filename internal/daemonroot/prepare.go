@@ -50,7 +50,11 @@ func (h Host) Prepare(data string, id Identity, dry bool) (Result, error) {
 		return Result{}, fmt.Errorf("%s: has data that isn't in a root: %s: expected roots alone: move it to %s: %s",
 			s.path, some(l.data), s.data(unmappedData), s.command("migrate"))
 	}
-	steps := s.adjust(".", s.stat, superMode, 0, 0)
+	steps, err := s.sweep()
+	if err != nil {
+		return Result{}, err
+	}
+	steps = append(steps, s.adjust(".", s.stat, superMode, 0, 0)...)
 	root, err := s.prepareRoot(id)
 	if err != nil {
 		return Result{}, err
@@ -86,8 +90,14 @@ func (h Host) openOrMake(data string, dry bool) (s *super, made []Step, err erro
 			return nil, nil, fmt.Errorf("%s: mkdir: %w", path, err)
 		}
 	}
-	s, err = h.open(path)
-	return s, made, err
+	if s, err = h.open(path); err != nil || made == nil {
+		return s, made, err
+	}
+	if err := s.setDir(".", superMode, 0, 0); err != nil { // the umask may have taken from it
+		s.close()
+		return nil, nil, err
+	}
+	return s, made, s.again()
 }
 
 // makeRoot is the steps that make a root where there is none. It is given away when all else is done.

@@ -41,16 +41,19 @@ func (s *super) planRestore() (out Result, err error) {
 	if err != nil {
 		return out, err
 	}
+	if err := s.judgeUnmapped(); err != nil {
+		return out, err
+	}
 	data, err := s.names(unmappedData)
 	if err != nil {
+		return out, err
+	}
+	if out.Steps, err = s.sweep(); err != nil {
 		return out, err
 	}
 	begun := s.old != nil && s.old.State != migrated
 	if s.old == nil && len(data) == 0 {
 		return out, nil
-	}
-	if err := s.judgeUnmapped(); err != nil {
-		return out, err
 	}
 	both := meet(l.data, data)
 	if len(both) > 0 || !begun && len(l.data) > 0 {
@@ -66,7 +69,8 @@ func (s *super) planRestore() (out Result, err error) {
 	if err != nil {
 		return out, err
 	}
-	if err := s.free(l); err != nil {
+	// Those of roots that are to be removed are among them.
+	if out.Warnings, err = s.free(slices.Concat([]string{Unmapped.String()}, l.data, empty)); err != nil {
 		return out, err
 	}
 	was := journal{Version: journalVersion, Mode: octal(dataMode)} // of what was never migrated, as dockerd makes it

@@ -131,8 +131,18 @@ func (s *super) rewrites(dir string, change func(string) string, now func(entry 
 		}
 		for _, id := range ids {
 			rel := filepath.Join(k.dir, id, k.file)
+			left, err := s.left(filepath.Join(now(k.dir), rel))
+			if errors.Is(err, unix.ENOTDIR) {
+				continue // a file among the directories
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			if left {
+				steps = append(steps, s.remove(beside(filepath.Join(dir, rel))))
+			}
 			text, _, err := s.kept(filepath.Join(now(k.dir), rel))
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {

@@ -21,7 +21,7 @@ const (
 	ActionRewrite = "rewrite" // paths in a file of dockerd's
 	ActionRmdir   = "rmdir"   // an empty directory
 	ActionJournal = "journal" // the state that To says is written down
-	ActionRemove  = "remove"  // the journal
+	ActionRemove  = "remove"  // a file of ours
 )
 
 // Step is one change on disk.
@@ -62,7 +62,8 @@ func (s *super) mkdir(rel string, mode, uid, gid uint32) Step {
 			return err
 		}
 		defer parent.Close()
-		if err := unix.Mkdirat(int(parent.Fd()), filepath.Base(rel), 0o700); err != nil {
+		// As it is to be at once, as far as the umask lets it.
+		if err := unix.Mkdirat(int(parent.Fd()), filepath.Base(rel), mode); err != nil {
 			return fmt.Errorf("%s: mkdir: %w", s.data(rel), err)
 		}
 		if err := s.setDir(rel, mode, uid, gid); err != nil {
@@ -120,6 +121,41 @@ func (s *super) adjust(rel string, st unix.Stat_t, mode, uid, gid uint32) (steps
 		steps = append(steps, s.chown(rel, uid, gid))
 	}
 	return steps
+}
+
+// left says whether a killed call has left something of a file that it was writing.
+func (s *super) left(rel string) (bool, error) {
+	_, found, err := s.look(beside(rel))
+	return found, err
+}
+
+// beside is the path under which a file is written.
+func beside(rel string) string {
+	return filepath.Join(filepath.Dir(rel), temporary(filepath.Base(rel)))
+}
+
+// sweep removes that, of the journal.
+func (s *super) sweep() ([]Step, error) {
+	found, err := s.left(journalName)
+	if err != nil || !found {
+		return nil, err
+	}
+	return []Step{s.remove(beside(journalName))}, nil
+}
+
+// remove removes a file of ours.
+func (s *super) remove(rel string) Step {
+	return Step{Action: ActionRemove, Path: s.data(rel), do: func() error {
+		parent, err := s.openDir(filepath.Dir(rel))
+		if err != nil {
+			return err
+		}
+		defer parent.Close()
+		if err := unix.Unlinkat(int(parent.Fd()), filepath.Base(rel), 0); err != nil {
+			return fmt.Errorf("%s: remove: %w", s.data(rel), err)
+		}
+		return nil
+	}}
 }
 
 // rmdir removes an empty directory.

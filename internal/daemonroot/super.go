@@ -156,11 +156,11 @@ func (s *super) data(rel ...string) string {
 	return filepath.Join(append([]string{s.path}, rel...)...)
 }
 
-// openat opens what is at a path below the super-root, crossing neither a symbolic link nor a mount.
+// openat opens what is at a path below the super-root, with no symbolic link on the way.
 func (s *super) openat(rel string, flags int) (*os.File, error) {
 	how := unix.OpenHow{
 		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOFOLLOW),
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	}
 	for {
 		fd, err := unix.Openat2(s.fd(), rel, &how)
@@ -171,8 +171,6 @@ func (s *super) openat(rel string, flags int) (*os.File, error) {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 		case errors.Is(err, unix.ELOOP):
 			return nil, fmt.Errorf("%s: a symbolic link is on the way: expected none below %s: put what it leads to in its place", s.data(rel), s.path)
-		case errors.Is(err, unix.EXDEV):
-			return nil, fmt.Errorf("%s: something is mounted on the way: %w", s.data(rel), err)
 		default:
 			return nil, fmt.Errorf("%s: open: %w", s.data(rel), err)
 		}

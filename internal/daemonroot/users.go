@@ -29,38 +29,45 @@ type use struct {
 	why string // with the path
 }
 
-// free refuses what is to be moved while it is in use, by a dockerd, an open file, a mount. Another
-// root, but 0.0 and empty ones, isn't touched, and may be in use.
-func (s *super) free(l listing) error {
+// free refuses to touch these names in the super-root while something of them is in use, by a dockerd, an
+// open file, a mount; what isn't among them may be. Processes that can't be looked at, since they have more
+// privileges than the caller, are a warning.
+func (s *super) free(names []string) (warnings []string, err error) {
 	daemons, err := s.daemons()
 	if err != nil {
-		return err
+		return nil, err
+	}
+	touches := func(rel string) bool {
+		first, _, _ := strings.Cut(rel, "/")
+		return slices.Contains(names, first)
 	}
 	var busy []string
 	for _, d := range daemons {
-		if d.rel == "" || d.rel == unmappedData {
+		if d.rel == "" || touches(d.rel) {
 			busy = append(busy, fmt.Sprintf("%s is the data root of dockerd, process %d%s: stop it: systemctl stop docker.socket docker.service, or: kill %[2]d", s.data(d.rel), d.pid, d.by))
 		}
 	}
 	if len(busy) > 0 { // to whom all the rest belongs, as a rule
-		return s.inUse(busy)
+		return nil, s.inUse(busy)
 	}
-	uses, err := s.uses()
+	uses, hidden, err := s.uses()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	named := make(map[int]bool)
 	for _, u := range uses {
-		first, _, _ := strings.Cut(u.rel, "/")
-		if (first == Unmapped.String() || slices.Contains(l.data, first)) && !named[u.pid] {
+		if touches(u.rel) && !named[u.pid] {
 			named[u.pid] = true // with one of the things that it has
 			busy = append(busy, u.why)
 		}
 	}
-	if len(busy) == 0 {
-		return nil
+	if len(busy) > 0 {
+		return nil, s.inUse(busy)
 	}
-	return s.inUse(busy)
+	if len(hidden) > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: whether it is in use by processes that have more privileges than this one can't be seen: %s", s.path, some(hidden)))
+	}
+	return warnings, nil
 }
 
 func (s *super) inUse(busy []string) error {
@@ -105,25 +112,30 @@ type scan struct {
 	seen   map[string]bool // mount namespaces
 	mounts map[string]map[int]*mountinfo.Info
 	found  []use
+	hidden []string // processes that can't be looked at
 }
 
 // uses is what is in use below the super-root, by processes that the caller can see, in any mount
-// namespace. Processes that end meanwhile use nothing.
-func (s *super) uses() ([]use, error) {
+// namespace. Processes that end meanwhile use nothing; hidden is those that can't be looked at.
+func (s *super) uses() (found []use, hidden []string, err error) {
 	sc := &scan{super: s, proc: cmp.Or(s.host.Proc, "/proc"), seen: map[string]bool{}, mounts: map[string]map[int]*mountinfo.Info{}}
 	if err := sc.locate(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pids, err := processes(sc.proc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, pid := range pids {
-		if err := sc.process(pid); err != nil && !ended(err) {
-			return nil, fmt.Errorf("process %d: %w", pid, err)
+		switch err := sc.process(pid); {
+		case err == nil, ended(err):
+		case errors.Is(err, fs.ErrPermission):
+			sc.hidden = append(sc.hidden, strconv.Itoa(pid))
+		default:
+			return nil, nil, fmt.Errorf("process %d: %w", pid, err)
 		}
 	}
-	return sc.found, nil
+	return sc.found, sc.hidden, nil
 }
 
 // locate finds the super-root's own place.
@@ -143,6 +155,7 @@ func (sc *scan) locate() error {
 	if !ok {
 		return fmt.Errorf("%s: its mount isn't in /proc/self/mountinfo: expected it there: call this outside of a chroot", sc.path)
 	}
+	sc.mounted(os.Getpid(), "", mounts)
 	return nil
 }
 
@@ -210,7 +223,7 @@ func (sc *scan) process(pid int) error {
 		return err
 	}
 	if len(sc.mounts) > known {
-		sc.mounted(pid, who, table)
+		sc.mounted(pid, ", where "+who+" is", table)
 	}
 	for _, link := range []struct{ name, what string }{{"cwd", "works in"}, {"root", "has as its root"}, {"exe", "runs"}} {
 		if err := sc.file(pid, who+" "+link.what, filepath.Join(dir, link.name), table); err != nil {
@@ -232,12 +245,13 @@ func (sc *scan) process(pid int) error {
 }
 
 // mounted finds mounts of something below the super-root, and mounts on something below it, both by
-// their place and not by their path: in a container, paths mean something else.
-func (sc *scan) mounted(pid int, who string, table map[int]*mountinfo.Info) {
+// their place and not by their path: in a container, paths mean something else. there says in whose
+// namespace.
+func (sc *scan) mounted(pid int, there string, table map[int]*mountinfo.Info) {
 	for _, m := range table {
 		source := where{m.Major, m.Minor, m.Root}
 		if rel, ok := source.below(sc.here); ok {
-			sc.found = append(sc.found, use{pid, rel, fmt.Sprintf("%s is mounted at %s, where %s is", sc.data(rel), m.Mountpoint, who)})
+			sc.found = append(sc.found, use{pid, rel, fmt.Sprintf("%s is mounted at %s%s", sc.data(rel), m.Mountpoint, there)})
 			continue
 		}
 		parent, ok := table[m.Parent]
@@ -249,8 +263,8 @@ func (sc *scan) mounted(pid int, who string, table map[int]*mountinfo.Info) {
 			continue
 		}
 		if rel, ok := point.below(sc.here); ok {
-			sc.found = append(sc.found, use{pid, rel, fmt.Sprintf("%s has %s (%s) mounted on it, where %s is: end the container that it is of; if it is another filesystem for some of dockerd's data, unmount it, and mount it below %s afterwards",
-				sc.data(rel), m.Source, m.FSType, who, sc.data(unmappedData))})
+			sc.found = append(sc.found, use{pid, rel, fmt.Sprintf("%s has %s (%s) mounted on it%s: end the container that it is of; if it is another filesystem for some of dockerd's data, unmount it, and mount it below %s afterwards",
+				sc.data(rel), m.Source, m.FSType, there, sc.data(unmappedData))})
 		}
 	}
 }
