@@ -276,7 +276,7 @@ func (p *program) rootTable(data string, roots []rootJSON) error {
 	}
 	for _, r := range roots {
 		for _, d := range r.Drift {
-			fmt.Fprintf(&p.out, "\n%s: %s\n", visible(r.Path), visible(d.What))
+			fmt.Fprintf(&p.out, "\n%s\n", visible(d.What))
 			if d.Mend != "" {
 				fmt.Fprintf(&p.out, "  mend: %s\n", visible(d.Mend))
 			}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -112,8 +113,13 @@ func (s *super) writeJournal(j journal) Step {
 		if err != nil {
 			return err
 		}
-		at := attributes{mode: 0o600}
-		return replace(s.dir, journalName, append(text, '\n'), at)
+		if err := replace(s.dir, journalName, append(text, '\n'), attributes{mode: 0o600}); err != nil {
+			return err
+		}
+		if err := s.dir.Sync(); err != nil {
+			return fmt.Errorf("%s: flush to disk: %w", s.path, bare(err))
+		}
+		return nil
 	}}
 }
 
@@ -133,21 +139,10 @@ func (s *super) removeJournal() Step {
 	return step
 }
 
-// flush has on disk what was renamed, before the journal says so.
+// flush has on disk what was renamed and written, before the journal says so (syncfs(2)).
 func (s *super) flush() error {
-	for _, rel := range []string{unmappedData, Unmapped.String(), "."} {
-		dir, err := s.openDir(rel)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = dir.Sync()
-		dir.Close()
-		if err != nil {
-			return fmt.Errorf("%s: flush to disk: %w", s.data(rel), bare(err))
-		}
+	if err := unix.Syncfs(s.fd()); err != nil {
+		return fmt.Errorf("%s: flush to disk: %w", s.path, err)
 	}
 	return nil
 }
@@ -162,20 +157,17 @@ func (s *super) unfinished() error {
 		s.command(map[bool]string{true: "restore", false: "migrate"}[s.old.State == migrating]))
 }
 
-// command is a call of ours on this super-root.
+// command is a call of ours on this super-root; flags are words that a shell takes as they are.
 func (s *super) command(verb string, flags ...string) string {
-	text := "usernsctl daemon-root " + verb
-	for _, f := range flags {
-		text += " " + rootfile.ShellQuote(f)
-	}
+	words := append([]string{"usernsctl daemon-root", verb}, flags...)
 	if s.path != DefaultData {
-		text += " --data " + rootfile.ShellQuote(s.path)
+		words = append(words, "--data", rootfile.ShellQuote(s.path))
 	}
-	return text
+	return strings.Join(words, " ")
 }
 
 // replace puts a file with that content in the place of name in an open directory, so that each reader
-// has all of the old one or all of the new one.
+// has all of the old one or all of the new one. That the name leads to the new one isn't flushed to disk.
 func replace(dir *os.File, name string, data []byte, at attributes) error {
 	path := dir.Name() + "/" + name
 	fail := func(op string, err error) error { return fmt.Errorf("%s: %s: %w", path, op, bare(err)) }
@@ -206,11 +198,7 @@ func replace(dir *os.File, name string, data []byte, at attributes) error {
 		return nil
 	}()
 	if err != nil {
-		_ = unix.Unlinkat(fd, temp, 0) // the next call removes it
-		return err
+		_ = unix.Unlinkat(fd, temp, 0) // if not, the next call does
 	}
-	if err := dir.Sync(); err != nil {
-		return fail("flush its directory to disk", err)
-	}
-	return nil
+	return err
 }

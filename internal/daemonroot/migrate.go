@@ -149,7 +149,18 @@ func (s *super) planMigrate() (out Result, err error) {
 	out.Warnings = append(out.Warnings, warnings...)
 	out.Steps = append(out.Steps, s.adjust(".", s.stat, superMode, 0, 0)...)
 	was.State = migrated
-	out.Steps = append(out.Steps, s.writeJournal(was))
+	last := s.writeJournal(was)
+	write := last.do
+	last.do = func() error {
+		// Of a dockerd that was started in this very moment.
+		if now, err := s.list(); err != nil {
+			return err
+		} else if len(now.data) > 0 {
+			return fmt.Errorf("%s: has %s, which came while the rest was moved: expected that no dockerd is started meanwhile: stop it", s.path, some(now.data))
+		}
+		return write()
+	}
+	out.Steps = append(out.Steps, last)
 	return out, nil
 }
 

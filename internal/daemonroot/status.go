@@ -36,7 +36,7 @@ type Root struct {
 
 // Drift is something that isn't as it should be.
 type Drift struct {
-	What string `json:"what"`
+	What string `json:"what"`           // with the path
 	Mend string `json:"mend,omitempty"` // a command; empty where What says what to do
 }
 
@@ -123,7 +123,7 @@ func (s *super) root(id Identity, daemons []int) (Root, error) {
 		}
 	}
 	if len(more) > 0 {
-		r.Drift = append(r.Drift, Drift{What: fmt.Sprintf("has %s: expected %s alone: see whose it is, and move it away", some(more), dataName)})
+		r.Drift = append(r.Drift, Drift{What: fmt.Sprintf("%s: has %s: expected %s alone: see whose it is, and move it away", r.Path, some(more), dataName)})
 	}
 	return r, nil
 }
@@ -134,9 +134,11 @@ func (s *super) drifts(steps []Step, mend string) (all []Drift) {
 		what := "isn't there"
 		switch step.Action {
 		case ActionMode:
-			what = "has another mode than " + step.To
+			what = fmt.Sprintf("has mode %s: expected %s", step.was, step.To)
 		case ActionOwner:
-			what = "belongs to somebody else than " + step.To
+			what = fmt.Sprintf("belongs to %s: expected %s", step.was, step.To)
+		case ActionRemove:
+			what = "is what a killed call has left"
 		}
 		all = append(all, Drift{step.Path + ": " + what, mend})
 	}
@@ -147,18 +149,22 @@ func (s *super) drifts(steps []Step, mend string) (all []Drift) {
 func (s *super) superDrift(l listing, ids []Identity, daemons []int) (all []Drift, err error) {
 	if s.unfinished() != nil {
 		verb := map[bool]string{true: "migrate", false: "restore"}[s.old.State == migrating]
-		return []Drift{{fmt.Sprintf("is %s, and was left in the middle", s.old.State), s.command(verb)}}, nil
+		return []Drift{{fmt.Sprintf("%s: is %s, and was left in the middle", s.path, s.old.State), s.command(verb)}}, nil
 	}
 	if len(ids) == 0 {
 		ids = []Identity{Unmapped}
 	}
-	all = s.drifts(s.adjust(".", s.stat, superMode, 0, 0), s.command("prepare", "--root", ids[0].Spec()))
+	steps, err := s.sweep()
+	if err != nil {
+		return nil, err
+	}
+	all = s.drifts(append(steps, s.adjust(".", s.stat, superMode, 0, 0)...), s.command("prepare", "--root", ids[0].Spec()))
 	if len(l.data) > 0 {
 		moved, err := s.names(unmappedData)
 		if err != nil {
 			return nil, err
 		}
-		d := Drift{fmt.Sprintf("has data that isn't in a root: %s", some(l.data)), s.command("migrate")}
+		d := Drift{fmt.Sprintf("%s: has data that isn't in a root: %s", s.path, some(l.data)), s.command("migrate")}
 		if len(moved) > 0 {
 			d = Drift{What: d.What + fmt.Sprintf(": %s has some already: dockerd was started on both: keep one of them, and move the other away", s.data(unmappedData))}
 		}
@@ -166,15 +172,15 @@ func (s *super) superDrift(l listing, ids []Identity, daemons []int) (all []Drif
 	}
 	configure := "usernsctl configure docker --root " + ids[0].Spec()
 	if len(daemons) > 0 {
-		all = append(all, Drift{fmt.Sprintf("is the data root of dockerd (process %d): expected one of a root", daemons[0]), configure})
+		all = append(all, Drift{fmt.Sprintf("%s: is the data root of dockerd (process %d): expected one of a root", s.path, daemons[0]), configure})
 	}
-	d, err := s.settings(configure)
+	d, err := s.settings(ids[0], configure)
 	return append(all, d...), err
 }
 
 // settings is that dockerd's file, which it reads when it is started, has a data root in the super-root
 // that is none of a root.
-func (s *super) settings(mend string) ([]Drift, error) {
+func (s *super) settings(id Identity, mend string) ([]Drift, error) {
 	root, err := os.Open(cmp.Or(s.host.Root, "/"))
 	if err != nil {
 		return nil, err
@@ -191,7 +197,10 @@ func (s *super) settings(mend string) ([]Drift, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	path = cmp.Or(path, DefaultData)
+	said := dockerFile
+	if path == "" {
+		path, said = DefaultData, dockerFile+" doesn't say otherwise"
+	}
 	if !s.below(path) {
 		return nil, nil // another dockerd's
 	}
@@ -205,5 +214,5 @@ func (s *super) settings(mend string) ([]Drift, error) {
 	if ok && strings.HasSuffix(rel, "/"+dataName) {
 		return nil, nil
 	}
-	return []Drift{{fmt.Sprintf("%s has %s as the data root (by default, if it doesn't say so): expected one of a root, such as %s", dockerFile, path, s.data("UID.GID", dataName)), mend}}, nil
+	return []Drift{{fmt.Sprintf("%s: the data root of the next dockerd is %s: expected one of a root, such as %s", said, path, DataRoot(s.path, id)), mend}}, nil
 }

@@ -31,6 +31,7 @@ type Step struct {
 	To     string `json:"to,omitempty"`    // "0755", "100000:100000", a path, or a state
 	Owner  string `json:"owner,omitempty"` // of a directory that is made, whose mode is To
 	Paths  int    `json:"paths,omitempty"` // how many are rewritten
+	was    string // what To takes the place of
 	do     func() error
 }
 
@@ -115,10 +116,14 @@ func (s *super) chown(rel string, uid, gid uint32) Step {
 // before it changes hands.
 func (s *super) adjust(rel string, st unix.Stat_t, mode, uid, gid uint32) (steps []Step) {
 	if st.Mode&0o7777 != mode {
-		steps = append(steps, s.chmod(rel, mode))
+		step := s.chmod(rel, mode)
+		step.was = octal(st.Mode)
+		steps = append(steps, step)
 	}
 	if st.Uid != uid || st.Gid != gid {
-		steps = append(steps, s.chown(rel, uid, gid))
+		step := s.chown(rel, uid, gid)
+		step.was = owner(st.Uid, st.Gid)
+		steps = append(steps, step)
 	}
 	return steps
 }

@@ -262,13 +262,15 @@ func foreign(name string) bool {
 	return !slices.Contains(dockerNames, name)
 }
 
-// isRemap says whether a root is one that dockerd's userns-remap made: its files are right in it.
+// isRemap says whether a root is one that dockerd's userns-remap made: its files are right in it, where
+// ours has one directory.
 func (s *super) isRemap(id Identity) (bool, error) {
 	names, err := s.names(id.String())
 	if err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(names, func(name string) bool { return name != dataName && !foreign(name) }), nil
+	known := slices.ContainsFunc(names, func(name string) bool { return !foreign(name) })
+	return known && !slices.Contains(names, dataName), nil
 }
 
 // kind is the type of file in a mode (inode(7)).
