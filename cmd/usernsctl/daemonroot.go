@@ -62,9 +62,13 @@ func (p *program) daemonRootVerb() *cli.Command {
 	}
 }
 
+// actionAdd is a line in the book.
+const actionAdd = "add"
+
 // rootStep is a step of ours, or one of daemonroot's.
 type rootStep struct {
 	daemonroot.Step
+	Line    string `json:"line,omitempty"` // of the book
 	command string // that would do it by hand, where it isn't a change on disk
 }
 
@@ -165,21 +169,21 @@ func didRoot(s rootStep) string {
 	path, to := rootfile.ShellQuote(s.Path), rootfile.ShellQuote(s.To)
 	switch s.Action {
 	case daemonroot.ActionMkdir:
-		return fmt.Sprintf("made %s, mode %s, of %s", path, s.To, s.Owner)
+		return fmt.Sprintf("made %s, mode %s, of %s", path, s.Mode, s.Owner)
 	case daemonroot.ActionMode:
-		return fmt.Sprintf("gave %s the mode %s", path, s.To)
+		return fmt.Sprintf("gave %s the mode %s", path, s.Mode)
 	case daemonroot.ActionOwner:
-		return fmt.Sprintf("gave %s to %s", path, s.To)
+		return fmt.Sprintf("gave %s to %s", path, s.Owner)
 	case daemonroot.ActionMove:
 		return fmt.Sprintf("moved %s to %s", path, to)
 	case daemonroot.ActionRewrite:
 		return fmt.Sprintf("changed %s in %s", plural(s.Paths, "path"), path)
 	case daemonroot.ActionJournal:
-		return fmt.Sprintf("noted in %s: %s", path, s.To)
+		return fmt.Sprintf("noted in %s: %s", path, s.State)
 	case daemonroot.ActionRmdir, daemonroot.ActionRemove:
 		return "removed " + path
-	case "add":
-		return fmt.Sprintf("wrote into %s: %s", path, s.To)
+	case actionAdd:
+		return fmt.Sprintf("wrote into %s: %s", path, s.Line)
 	}
 	return "did: " + s.command
 }
@@ -190,17 +194,17 @@ func plannedRoot(s rootStep) string {
 	switch s.Action {
 	case daemonroot.ActionMkdir:
 		uid, gid, _ := strings.Cut(s.Owner, ":")
-		return fmt.Sprintf("install -d -m %s -o %s -g %s %s", s.To, uid, gid, path)
+		return fmt.Sprintf("install -d -m %s -o %s -g %s %s", s.Mode, uid, gid, path)
 	case daemonroot.ActionMode:
-		return fmt.Sprintf("chmod %s %s", s.To, path)
+		return fmt.Sprintf("chmod %s %s", s.Mode, path)
 	case daemonroot.ActionOwner:
-		return fmt.Sprintf("chown %s %s", s.To, path)
+		return fmt.Sprintf("chown %s %s", s.Owner, path)
 	case daemonroot.ActionMove:
 		return fmt.Sprintf("mv -nT %s %s", path, to)
 	case daemonroot.ActionRewrite:
 		return fmt.Sprintf("change %s in %s", plural(s.Paths, "path"), path)
 	case daemonroot.ActionJournal:
-		return fmt.Sprintf("note in %s: %s", path, s.To)
+		return fmt.Sprintf("note in %s: %s", path, s.State)
 	case daemonroot.ActionRmdir:
 		return "rmdir " + path
 	case daemonroot.ActionRemove:

@@ -96,7 +96,7 @@ func runTool(words []string) error {
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		cmd := exec.Command(path, words[1:]...) //nolint:gosec // our own words
+		cmd := exec.Command(path, words[1:]...)
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 		out, err := cmd.CombinedOutput()
 		if said := strings.TrimSpace(string(out)); err != nil && said != "" {
@@ -127,7 +127,8 @@ func (p *program) identity(c *cli.Context, dry bool) (id daemonroot.Identity, st
 		}
 		if made.line != nil {
 			steps = append(steps, rootStep{
-				Step:    daemonroot.Step{Action: "add", Path: registry.Path, To: made.line.String()},
+				Step:    daemonroot.Step{Action: actionAdd, Path: registry.Path},
+				Line:    made.line.String(),
 				command: command("add", daemonroot.DefaultName, "--"+flagContainers, fmt.Sprint(firstContainers)),
 			})
 		}

@@ -104,28 +104,24 @@ func (r rootResolver) byName() (owner string, uid, gid uint32, err error) {
 	case group == nil:
 	case group.Name == "" && inLines(lines, group.ID):
 		gid = group.ID
-	case group.Name == "" || !r.isOwnGroup(name, group.Name):
-		return "", 0, 0, r.refuse("", "group %s isn't %s's own: expected %s, or an ID of %s", group, name, strings.Join(r.ownGroups(name), " or "), rangesOf(lines))
+	case group.Name == "" || !slices.Contains(r.ownGroups(name), group.Name):
+		expected := append(r.ownGroups(name), "an ID of "+rangesOf(lines))
+		return "", 0, 0, r.refuse("", "group %s isn't %s's own: expected %s", group, name, strings.Join(expected, ", or "))
 	}
 	return name, uid, gid, nil
 }
 
 // ownGroups is the groups that are a user's own: of the same name, and the primary one.
-func (r rootResolver) ownGroups(name string) []string {
-	own := []string{name}
-	for _, u := range r.users {
-		for _, g := range r.host.Groups {
-			if u.Name == name && g.ID == uint32(u.Gid) && g.Name != name { //nolint:gosec // as it is in /etc/passwd, 32 bits
-				own = append(own, g.Name)
-			}
+func (r rootResolver) ownGroups(name string) (own []string) {
+	isOwn := func(g registry.Account) bool {
+		return g.Name == name || slices.ContainsFunc(r.users, func(u user.User) bool { return u.Name == name && u.Gid == int(g.ID) })
+	}
+	for _, g := range r.host.Groups {
+		if isOwn(g) && !slices.Contains(own, g.Name) {
+			own = append(own, g.Name)
 		}
 	}
 	return own
-}
-
-func (r rootResolver) isOwnGroup(name, group string) bool {
-	return slices.Contains(r.ownGroups(name), group) &&
-		slices.ContainsFunc(r.host.Groups, func(g registry.Account) bool { return g.Name == group })
 }
 
 func inLines(lines []registry.Line, id uint32) bool {

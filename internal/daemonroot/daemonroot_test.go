@@ -17,7 +17,7 @@ import (
 // plain is steps without what does them.
 func plain(steps []Step) (all []string) {
 	for _, s := range steps {
-		all = append(all, fmt.Sprintf("%s %s %s %s %d", s.Action, s.Path, s.To, s.Owner, s.Paths))
+		all = append(all, fmt.Sprintf("%s %s to %s, mode %s, owner %s, state %s, %d paths", s.Action, s.Path, s.To, s.Mode, s.Owner, s.State, s.Paths))
 	}
 	return all
 }

@@ -105,7 +105,7 @@ func (s *super) badJournal(seen string) error {
 
 // writeJournal is a step: from then on the next call knows what was begun.
 func (s *super) writeJournal(j journal) Step {
-	return Step{Action: ActionJournal, Path: s.data(journalName), To: j.State, do: func() error {
+	return Step{Action: ActionJournal, Path: s.data(journalName), State: j.State, do: func() error {
 		if err := s.flush(); err != nil {
 			return err
 		}

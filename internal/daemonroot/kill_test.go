@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
+	"unsafe" //nolint:depguard // PTRACE_GET_SYSCALL_INFO, which golang.org/x/sys/unix doesn't wrap
 
 	"golang.org/x/sys/unix"
 )
@@ -81,7 +81,7 @@ func (w *world) killAt(n int, verb string) (ended bool) {
 				w.t.Fatalf("%s, before its change %d: exit code %d", verb, n, ws.ExitStatus())
 			}
 			return true
-		case tid == pid && ws.Signaled():
+		case tid == pid && ws.Signaled(): //nolint:misspell // its name
 			return false
 		case !ws.Stopped():
 			continue

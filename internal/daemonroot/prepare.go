@@ -81,7 +81,7 @@ func (h Host) openOrMake(data string, dry bool) (s *super, made []Step, err erro
 		if err := judgeWay(parent); err != nil {
 			return nil, nil, err
 		}
-		made = []Step{{Action: ActionMkdir, Path: path, To: octal(superMode), Owner: owner(0, 0)}}
+		made = []Step{{Action: ActionMkdir, Path: path, Mode: octal(superMode), Owner: owner(0, 0)}}
 		if dry {
 			return nil, made, nil
 		}

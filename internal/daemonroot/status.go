@@ -134,9 +134,9 @@ func (s *super) drifts(steps []Step, mend string) (all []Drift) {
 		what := "isn't there"
 		switch step.Action {
 		case ActionMode:
-			what = fmt.Sprintf("has mode %s: expected %s", step.was, step.To)
+			what = fmt.Sprintf("has mode %s: expected %s", step.was, step.Mode)
 		case ActionOwner:
-			what = fmt.Sprintf("belongs to %s: expected %s", step.was, step.To)
+			what = fmt.Sprintf("belongs to %s: expected %s", step.was, step.Owner)
 		case ActionRemove:
 			what = "is what a killed call has left"
 		}

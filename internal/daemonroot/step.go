@@ -14,13 +14,13 @@ import (
 
 // Actions of a [Step].
 const (
-	ActionMkdir   = "mkdir"   // a directory, of the mode and owner that it says
-	ActionMode    = "mode"    // of a directory, to what To says
-	ActionOwner   = "owner"   // of a directory, to what To says
+	ActionMkdir   = "mkdir"   // a directory, with Mode and Owner
+	ActionMode    = "mode"    // of a directory
+	ActionOwner   = "owner"   // of a directory
 	ActionMove    = "move"    // by rename(2), to the path To
-	ActionRewrite = "rewrite" // paths in a file of dockerd's
+	ActionRewrite = "rewrite" // so many Paths in a file of dockerd's
 	ActionRmdir   = "rmdir"   // an empty directory
-	ActionJournal = "journal" // the state that To says is written down
+	ActionJournal = "journal" // the State of the data is written down
 	ActionRemove  = "remove"  // a file of ours
 )
 
@@ -28,10 +28,12 @@ const (
 type Step struct {
 	Action string `json:"action"`
 	Path   string `json:"path"`
-	To     string `json:"to,omitempty"`    // "0755", "100000:100000", a path, or a state
-	Owner  string `json:"owner,omitempty"` // of a directory that is made, whose mode is To
-	Paths  int    `json:"paths,omitempty"` // how many are rewritten
-	was    string // what To takes the place of
+	To     string `json:"to,omitempty"`
+	Mode   string `json:"mode,omitempty"`  // "0755"
+	Owner  string `json:"owner,omitempty"` // "100000:100000"
+	State  string `json:"state,omitempty"`
+	Paths  int    `json:"paths,omitempty"`
+	was    string // the mode or owner before
 	do     func() error
 }
 
@@ -57,7 +59,7 @@ func owner(uid, gid uint32) string { return Identity{uid, gid}.Spec() }
 
 // mkdir makes a directory below the super-root.
 func (s *super) mkdir(rel string, mode, uid, gid uint32) Step {
-	return Step{Action: ActionMkdir, Path: s.data(rel), To: octal(mode), Owner: owner(uid, gid), do: func() error {
+	return Step{Action: ActionMkdir, Path: s.data(rel), Mode: octal(mode), Owner: owner(uid, gid), do: func() error {
 		parent, err := s.openDir(filepath.Dir(rel))
 		if err != nil {
 			return err
@@ -92,7 +94,7 @@ func (s *super) setDir(rel string, mode, uid, gid uint32) error {
 
 // chmod changes the mode of a directory.
 func (s *super) chmod(rel string, mode uint32) Step {
-	return Step{Action: ActionMode, Path: s.data(rel), To: octal(mode), do: func() error {
+	return Step{Action: ActionMode, Path: s.data(rel), Mode: octal(mode), do: func() error {
 		st, _, err := s.look(rel)
 		if err != nil {
 			return err
@@ -103,7 +105,7 @@ func (s *super) chmod(rel string, mode uint32) Step {
 
 // chown changes the owner of a directory, and nothing else.
 func (s *super) chown(rel string, uid, gid uint32) Step {
-	return Step{Action: ActionOwner, Path: s.data(rel), To: owner(uid, gid), do: func() error {
+	return Step{Action: ActionOwner, Path: s.data(rel), Owner: owner(uid, gid), do: func() error {
 		st, _, err := s.look(rel)
 		if err != nil {
 			return err

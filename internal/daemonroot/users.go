@@ -286,7 +286,7 @@ func (sc *scan) file(pid int, what, link string, table map[int]*mountinfo.Info) 
 	m, ok := table[int(st.Mnt_id)]
 	if !ok {
 		// On a mount that is nowhere (any more), or outside of its root: by its path, then.
-		if sc.super.below(path) && path != sc.path {
+		if sc.below(path) && path != sc.path {
 			rel, _ := filepath.Rel(sc.path, path)
 			sc.found = append(sc.found, use{pid, rel, fmt.Sprintf("%s %s", what, path)})
 		}
