@@ -135,7 +135,7 @@ func (p *program) restoreRoot(c *cli.Context) error {
 	if err != nil {
 		return failed("", "%s: %w", verbOf(c), err)
 	}
-	return p.showSteps(c, nil, out, "nothing to move back: "+data+" has no root 0.0 with data")
+	return p.showSteps(c, nil, out, "nothing to do: "+data+" has no roots")
 }
 
 // showSteps shows what was done, or would be.

@@ -292,6 +292,21 @@ func TestFailureIsUndone(t *testing.T) {
 	w.same("undone", before, w.manifest())
 }
 
+// Roots that were prepared and never used go, and what dockerd has in the super-root meanwhile stays.
+func TestRestoreUnused(t *testing.T) {
+	w := newWorld(t)
+	w.must(os.Mkdir(w.data, 0o710))
+	w.call("prepare")
+	w.call("restore")
+	w.same("without roots", ". drwx--x--- 0:0", w.manifest())
+	w.call("prepare")
+	w.file("image/x", "", 0o600, 0, 0)
+	w.call("restore")
+	if got := without(w.manifest(), "image"); got != ". drwx--x--- 0:0" {
+		t.Error(got)
+	}
+}
+
 func TestTwoAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.fill()

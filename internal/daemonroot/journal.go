@@ -79,7 +79,7 @@ func (s *super) readJournal() (*journal, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxJournal+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, bare(err))
+		return nil, fmt.Errorf("%s: read: %w", path, bare(err))
 	}
 	var j journal
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -172,11 +172,14 @@ func replace(dir *os.File, name string, data []byte, at attributes) error {
 	path := dir.Name() + "/" + name
 	fail := func(op string, err error) error { return fmt.Errorf("%s: %s: %w", path, op, bare(err)) }
 	temp, fd := temporary(name), int(dir.Fd())
-	// What a killed call has left; nobody else writes under that name.
-	if err := unix.Unlinkat(fd, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fail("remove what a killed call has left", err)
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	n, err := unix.Openat(fd, temp, flags, 0o600)
+	if errors.Is(err, unix.EEXIST) { // what a killed call has left; nobody else writes under that name
+		if err := unix.Unlinkat(fd, temp, 0); err != nil {
+			return fail("remove "+temp+" beside it", err)
+		}
+		n, err = unix.Openat(fd, temp, flags, 0o600)
 	}
-	n, err := unix.Openat(fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fail("create beside it", err)
 	}

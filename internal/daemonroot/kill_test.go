@@ -135,6 +135,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 				if w.killAt(n, row.verb) {
 					break
 				}
+				w.closed(n)
 				_, err := w.do(row.then, false)
 				w.must(err)
 				got := w.manifest()
@@ -160,4 +161,19 @@ func TestKilledAtEveryStep(t *testing.T) {
 // without is a manifest without what is in one directory.
 func without(manifest, dir string) string {
 	return strings.Join(slices.DeleteFunc(strings.Split(manifest, "\n"), func(l string) bool { return strings.HasPrefix(l, dir) }), "\n")
+}
+
+// closed wants what the super-root's mode had closed to others to be so at any moment: they may get into it
+// only while it has nothing but roots.
+func (w *world) closed(n int) {
+	w.t.Helper()
+	info, err := os.Stat(w.data)
+	w.must(err)
+	names, err := os.ReadDir(w.data)
+	w.must(err)
+	for _, e := range names {
+		if _, isRoot := ParseIdentity(e.Name()); info.Mode()&0o005 != 0 && !isRoot && !ours(e.Name()) {
+			w.t.Errorf("killed at change %d: %s was open to others", n, e.Name())
+		}
+	}
 }

@@ -58,21 +58,18 @@ func (s *super) carryOut(steps []Step, back func() (Result, error)) error {
 	if err == nil {
 		return nil
 	}
-	undone := func() error {
-		if err := s.again(); err != nil {
-			return err
-		}
-		if s.old == nil {
-			return nil // nothing was begun
-		}
-		undo, err := back()
-		if err != nil {
-			return err
-		}
-		return run(undo.Steps)
-	}()
-	if undone != nil {
-		return fmt.Errorf("%w; what was done before couldn't be undone: %w: mend that, and try again: nothing is lost", err, undone)
+	if err := s.again(); err != nil {
+		return err
+	}
+	if s.old == nil || s.old.State == migrated {
+		return err // nothing was begun
+	}
+	undo, failed := back()
+	if failed == nil {
+		failed = run(undo.Steps)
+	}
+	if failed != nil {
+		return fmt.Errorf("%w; what was done before couldn't be undone: %w: mend that, and try again: nothing is lost", err, failed)
 	}
 	return fmt.Errorf("%w; what was done before is undone", err)
 }

@@ -52,11 +52,8 @@ func (s *super) planRestore() (out Result, err error) {
 		return out, err
 	}
 	begun := s.old != nil && s.old.State != migrated
-	if s.old == nil && len(data) == 0 {
-		return out, nil
-	}
 	both := meet(l.data, data)
-	if len(both) > 0 || !begun && len(l.data) > 0 {
+	if len(both) > 0 || !begun && len(l.data) > 0 && len(data) > 0 {
 		in := cmpOr(both, l.data)
 		return out, fmt.Errorf("%s: has %s, which would be in the way of what is in %s: expected roots alone: dockerd was started on both: keep one of them, and move the other away",
 			s.path, some(in), s.data(unmappedData))
@@ -68,6 +65,9 @@ func (s *super) planRestore() (out Result, err error) {
 	empty, err := s.emptyRoots(l.roots)
 	if err != nil {
 		return out, err
+	}
+	if s.old == nil && len(empty) == 0 {
+		return out, nil
 	}
 	// Those of roots that are to be removed are among them.
 	if out.Warnings, err = s.free(slices.Concat([]string{Unmapped.String()}, l.data, empty)); err != nil {

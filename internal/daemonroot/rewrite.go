@@ -103,8 +103,8 @@ func (f form) in(text string, change func(string) string) string {
 	case options:
 		all := strings.Split(text, ",")
 		for i, o := range all {
-			name, value, _ := strings.Cut(o, "=")
-			if name != "lowerdir" && name != "upperdir" && name != "workdir" {
+			name, value, valued := strings.Cut(o, "=")
+			if !valued || name != "lowerdir" && name != "upperdir" && name != "workdir" {
 				continue
 			}
 			dirs := strings.Split(value, ":")

@@ -65,7 +65,7 @@ func (h Host) open(path string) (*super, error) {
 	}
 	place, err := linux.OpenPlace(path, true)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, bare(err))
+		return nil, fmt.Errorf("%s: open: %w", path, bare(err))
 	}
 	defer place.Close()
 	real := place.Name()
@@ -286,10 +286,10 @@ func kind(mode uint32) string {
 	return "neither a file nor a directory"
 }
 
-// bare is an error without the path, which the message has already.
+// bare is an error without the path and the operation, which the message has already.
 func bare(err error) error {
 	if in, ok := errors.AsType[*os.PathError](err); ok {
-		return fmt.Errorf("%s: %w", in.Op, in.Err)
+		return in.Err
 	}
 	return err
 }
