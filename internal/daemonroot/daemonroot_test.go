@@ -3,7 +3,9 @@
 package daemonroot
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -290,6 +292,50 @@ func TestFailureIsUndone(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	w.same("undone", before, w.manifest())
+}
+
+// A disk that is full, whenever that shows, leaves all as it was.
+func TestDiskFull(t *testing.T) {
+	w := newWorld(t)
+	disk := filepath.Dir(w.data) + "/disk"
+	w.must(os.Mkdir(disk, 0o755))
+	w.must(unix.Mount("disk", disk, "tmpfs", 0, "size=400k"))
+	defer func() { _ = unix.Unmount(disk, unix.MNT_DETACH) }()
+	w.data = disk + "/docker"
+	w.fill()
+	// The journal of migrate keeps its room, so that it ends in the middle too.
+	for _, row := range []struct {
+		verb  string
+		least int
+	}{{"migrate", 2}, {"restore", 1}} {
+		verb := row.verb
+		before := w.manifest()
+		ballast, err := os.Create(disk + "/ballast")
+		w.must(err)
+		_, err = ballast.Write(make([]byte, 1<<20))
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("the disk isn't full: %v", err)
+		}
+		size, err := ballast.Seek(0, io.SeekEnd)
+		w.must(err)
+		failures := 0
+		for {
+			if _, err = w.do(verb, false); err == nil {
+				break
+			}
+			if failures++; !errors.Is(err, unix.ENOSPC) || size < 0 {
+				t.Fatal(err)
+			}
+			w.same(verb+": "+err.Error(), before, w.manifest())
+			size -= int64(os.Getpagesize())
+			w.must(ballast.Truncate(size))
+		}
+		if failures < row.least {
+			t.Errorf("%s: it was full %d times: expected %d", verb, failures, row.least)
+		}
+		w.must(ballast.Close())
+		w.must(os.Remove(disk + "/ballast"))
+	}
 }
 
 // Roots that were prepared and never used go, and what dockerd has in the super-root meanwhile stays.

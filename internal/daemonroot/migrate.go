@@ -111,7 +111,7 @@ func (s *super) planMigrate() (out Result, err error) {
 		}
 	}
 	was := s.before()
-	if !begun || s.old.State != migrating {
+	if !begun { // a change of direction needs no word, nor room on a full disk
 		was.State = migrating
 		out.Steps = append(out.Steps, s.writeJournal(was))
 	}

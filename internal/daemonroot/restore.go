@@ -77,7 +77,7 @@ func (s *super) planRestore() (out Result, err error) {
 	if s.old != nil {
 		was = *s.old
 	}
-	if was.State != restoring {
+	if !begun {
 		was.State = restoring
 		out.Steps = append(out.Steps, s.writeJournal(was))
 	}
