@@ -15,6 +15,7 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/internal/daemonroot"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
@@ -40,6 +41,8 @@ func (p *program) configureVerb() *cli.Command {
 			yes(flagDryRun, "show what would be changed, and change nothing"),
 			yes(flagUndo, "give back what was before"),
 			text(flagOwner, "`NAME` whose ranges the engine's containers get"),
+			rootFlag("docker: " + rootSpecUsage + "; dockerd gets a data root of its own, and its containers that owner's ranges"),
+			text(flagData, "docker: `DIR` of the roots ("+daemonroot.DefaultData+")"),
 			yes(flagDivert, "put userns-runtime in the place of the packages' runc (dpkg-divert)"),
 			yes(flagCutExec, "divert runc although exec and health checks fail from then on in containers that it started before"),
 			text(flagFile, "`PATH` of the engine's configuration, of the drop-in for podman and crio, if it isn't the usual one"),
@@ -58,6 +61,7 @@ type configuring struct {
 	undo   bool
 	dry    bool
 	cut    bool
+	root   *rooting // nil if the data root stays
 	host   engines.Host
 	result []engines.Step
 	edited string // the engine's file
@@ -75,7 +79,7 @@ func (p *program) configure(c *cli.Context) error {
 	if do.undo {
 		err = p.unconfigure(do)
 	} else {
-		err = p.setUp(do)
+		err = p.setUp(c, do)
 	}
 	if err != nil {
 		return err
@@ -117,6 +121,9 @@ func configuringOf(c *cli.Context) (*configuring, error) {
 			return nil, err
 		}
 	}
+	if do.root, err = rootingOf(c, do); err != nil {
+		return nil, err
+	}
 	if do.cut && (!do.divert || do.undo) {
 		return nil, misused("configure", "--%s: has a meaning with --%s alone: leave it out", flagCutExec, flagDivert)
 	}
@@ -130,7 +137,7 @@ func configuringOf(c *cli.Context) (*configuring, error) {
 }
 
 // setUp carries out what is asked, once nothing of it is refused.
-func (p *program) setUp(do *configuring) error {
+func (p *program) setUp(c *cli.Context, do *configuring) error {
 	self, err := os.Executable()
 	if err != nil {
 		return failed("", "configure: %w", err)
@@ -147,10 +154,16 @@ func (p *program) setUp(do *configuring) error {
 		return failed("", "configure: %w", err)
 	}
 	r := engines.Request{File: do.file, Program: program, Owner: do.owner}
-	if do.engine != "" {
+	if do.root != nil {
+		if r, err = p.rootRequest(c, do.root, r, true); err != nil {
+			return err
+		}
+	} else if do.engine != "" {
 		if err := do.owned(cfg); err != nil {
 			return err
 		}
+	}
+	if do.engine != "" {
 		if _, err := do.host.Configure(do.engine, r, true); err != nil {
 			return failed("", "configure: %w", err)
 		}
@@ -167,13 +180,21 @@ func (p *program) setUp(do *configuring) error {
 			return err
 		}
 	}
+	if do.root != nil {
+		if !do.dry {
+			if r, err = p.rootRequest(c, do.root, r, false); err != nil {
+				return err
+			}
+		}
+		p.tellRoot(do)
+	}
 	if do.engine != "" {
 		out, err := do.host.Configure(do.engine, r, do.dry)
 		if err != nil {
 			return failed("", "configure: %w", err)
 		}
 		do.edited, do.moved = out.File, out.Moved
-		p.tell(do, out, "already: "+out.File+" has userns-runtime as the default runtime of "+do.engine)
+		p.tell(do, out, do.already(out.File))
 	}
 	if do.divert {
 		out, err := do.host.Divert(program, do.dry)

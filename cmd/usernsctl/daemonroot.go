@@ -94,7 +94,7 @@ func (p *program) prepareRoot(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	id, steps, err := p.identity(c, c.Bool(flagDryRun))
+	_, id, steps, err := p.identity(c, c.Bool(flagDryRun))
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (p *program) migrateRoot(c *cli.Context) error {
 	var steps []rootStep
 	if c.IsSet(flagRoot) {
 		var asked daemonroot.Identity
-		if asked, steps, err = p.identity(c, c.Bool(flagDryRun)); err != nil {
+		if _, asked, steps, err = p.identity(c, c.Bool(flagDryRun)); err != nil {
 			return err
 		}
 		id = &asked

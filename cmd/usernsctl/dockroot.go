@@ -110,17 +110,17 @@ func runTool(words []string) error {
 	return fmt.Errorf("%s: isn't there: expected the system's own tool (package passwd): install it, or make the user and group %s by hand", words[0], daemonroot.DefaultName)
 }
 
-// identity is the identity of a --root as it was given, of which the default is made if it is missing. What
-// was made, or would be, is among the steps.
-func (p *program) identity(c *cli.Context, dry bool) (id daemonroot.Identity, steps []rootStep, err error) {
+// identity is the identity of a --root as it was given, and whose it is by the book, of which the default is
+// made if it is missing. What was made, or would be, is among the steps.
+func (p *program) identity(c *cli.Context, dry bool) (owner string, id daemonroot.Identity, steps []rootStep, err error) {
 	spec, err := rootOf(c)
 	if err != nil {
-		return id, nil, err
+		return "", id, nil, err
 	}
 	if spec.Default {
 		made, err := p.makeDefault(c, dry)
 		if err != nil {
-			return id, nil, err
+			return "", id, nil, err
 		}
 		for _, words := range made.commands {
 			steps = append(steps, rootStep{Step: daemonroot.Step{Action: words[0], Path: daemonroot.DefaultName}, command: shell(words)})
@@ -134,14 +134,14 @@ func (p *program) identity(c *cli.Context, dry bool) (id daemonroot.Identity, st
 		}
 		if dry && made.line != nil {
 			start := made.line.Range.Start
-			return daemonroot.Identity{UID: start, GID: start}, steps, nil
+			return daemonroot.DefaultName, daemonroot.Identity{UID: start, GID: start}, steps, nil
 		}
 		if dry {
 			spec.Group = nil // which may be missing as yet
 		}
 	}
-	_, id.UID, id.GID, err = resolveRoot(spec)
-	return id, steps, underVerb(c, err)
+	owner, id.UID, id.GID, err = resolveRoot(spec)
+	return owner, id, steps, underVerb(c, err)
 }
 
 // shell is a command line for a message.

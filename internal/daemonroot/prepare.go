@@ -19,6 +19,16 @@ func DataRoot(superRoot string, id Identity) string {
 	return filepath.Join(superRoot, id.String(), dataName)
 }
 
+// SuperRoot is the super-root below which a path is dockerd's data-root for an identity, "" if it is none.
+func SuperRoot(dataRoot string) string {
+	root, name := filepath.Split(filepath.Clean(dataRoot))
+	super, id := filepath.Split(filepath.Clean(root))
+	if _, ok := ParseIdentity(id); !ok || name != dataName {
+		return ""
+	}
+	return filepath.Clean(super)
+}
+
 // Prepare makes the super-root, an identity's root in it, and dockerd's data-root in that, as far as
 // they aren't there, and gives them owner and mode. Nothing is changed if dry is set.
 //

@@ -93,3 +93,22 @@ func TestParseIdentity(t *testing.T) {
 		}
 	}
 }
+
+func TestSuperRoot(t *testing.T) {
+	for path, want := range map[string]string{
+		DataRoot("/var/lib/docker", Identity{5, 6}): "/var/lib/docker",
+		"/var/lib/docker/0.0/docker/":               "/var/lib/docker",
+		"/0.0/docker":                               "/",
+		"0.0/docker":                                ".",
+		"/var/lib/docker":                           "",
+		"/var/lib/docker/5.6":                       "",
+		"/var/lib/docker/5.6/docker/x":              "",
+		"/var/lib/docker/05.6/docker":               "",
+		"/var/lib/docker/5/docker":                  "",
+		"":                                          "",
+	} {
+		if got := SuperRoot(path); got != want {
+			t.Errorf("%q: got %q, expected %q", path, got, want)
+		}
+	}
+}

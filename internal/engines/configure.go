@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/userns-runtime/userns-runtime/internal/daemonroot"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 )
 
@@ -306,7 +307,7 @@ func (s *store) foreign(e engine, st *state, after, current []byte) error {
 	wrote := filepath.Join(st.dir, st.After)
 	ours, instead := show(RuntimeName), ""
 	if e.name == "docker" {
-		if superRoot(dataRootOf(current)) != "" {
+		if daemonroot.SuperRoot(dataRootOf(current)) != "" {
 			ours += fmt.Sprintf(" and the daemon root that %q is", dockerDataRoot)
 		}
 		instead = fmt.Sprintf(", with %q: \"runc\" in place of that default, since a reload without any makes dockerd 20.10 crash", dockerDefault)

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/internal/daemonroot"
 )
 
 // The keys of daemon.json (docs.docker.com, "dockerd").
@@ -178,10 +178,10 @@ func dockerMayMove(text []byte, root *jsonValue, r Request) error {
 		return nil
 	}
 	dir, err := stringOf(text, m.value)
-	switch super := superRoot(r.DataRoot); {
+	switch super := daemonroot.SuperRoot(r.DataRoot); {
 	case err != nil:
 		return at(text, m.value.start, "%s: expected a path, in double quotes", dockerDataRoot)
-	case dir == "" || filepath.Clean(dir) == super || superRoot(dir) == super:
+	case dir == "" || filepath.Clean(dir) == super || daemonroot.SuperRoot(dir) == super:
 		return nil
 	default:
 		return at(text, m.start, "%s is %s, which isn't %s or a root below it: what dockerd has there would be out of its sight: name it by --data, or take the line out", dockerDataRoot, show(dir), show(super))
@@ -203,21 +203,6 @@ func (e engine) moves(old, now []byte) bool {
 	return e.name == "docker" && dataRootOf(old) != dataRootOf(now)
 }
 
-// superRoot is the directory of the daemon root UID.GID that a data root UID.GID/docker lies in; "" if it
-// lies in none.
-func superRoot(dataRoot string) string {
-	dir, name := filepath.Split(filepath.Clean(dataRoot))
-	super, ids := filepath.Split(filepath.Clean(dir))
-	uid, gid, ok := strings.Cut(ids, ".")
-	if _, err := idmap.ParseID(uid); err != nil || !ok || name != "docker" {
-		return ""
-	}
-	if _, err := idmap.ParseID(gid); err != nil {
-		return ""
-	}
-	return filepath.Clean(super)
-}
-
 func stringOf(text []byte, v jsonValue) (string, error) {
 	tree, err := decodeJSON([]byte(`{"v":` + string(text[v.start:v.end]) + "}"))
 	if err != nil {
@@ -236,7 +221,7 @@ func usesDocker(text []byte) bool {
 		return true // it can't be told
 	}
 	dir, _ := tree[dockerDataRoot].(string)
-	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil || superRoot(dir) != ""
+	return tree[dockerDefault] == RuntimeName || valueAt(tree, dockerRuntimes, RuntimeName) != nil || daemonroot.SuperRoot(dir) != ""
 }
 
 // hasDefault says whether a daemon.json names a default runtime.
