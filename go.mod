@@ -5,6 +5,7 @@ go 1.26.0
 tool github.com/opencontainers/runc
 
 require (
+	github.com/klauspost/compress v1.20.4
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/moby/sys/user v0.5.0
 	github.com/opencontainers/runtime-spec v1.3.0

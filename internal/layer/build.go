@@ -333,9 +333,6 @@ func (b *builder) finish() error {
 		e.Name = b.sparse.name
 	}
 	if e.Type == typeSparse {
-		if !b.block.gnu() {
-			return errors.New("a sparse file of GNU tar in another format's header: expected GNU's")
-		}
 		e.Type, b.old = TypeReg, true
 	}
 	if (e.Type == TypeReg || e.Type == TypeCont) && strings.HasSuffix(e.Name, "/") {
@@ -346,15 +343,11 @@ func (b *builder) finish() error {
 		return errors.New("an entry without a name: expected one")
 	case e.Link == "" && (e.Type == TypeLink || e.Type == TypeSymlink):
 		return errors.New("a link without a target: expected one")
-	case b.stored > maxSize:
-		return fmt.Errorf("size %d: expected at most 2^62", b.stored)
-	case !hasData(e.Type) && b.stored != 0:
-		return fmt.Errorf("an entry of type %q with %d bytes of data: expected none, since readers differ about whether they are there: write the archive anew with GNU tar or bsdtar", e.Type, b.stored)
 	case (b.old || b.sparse.any()) && e.Type != TypeReg:
 		return fmt.Errorf("a sparse file that is an entry of type %q: expected a regular file", e.Type)
 	case b.old && b.sparse.any():
 		return errors.New("a sparse file with two maps: expected one")
 	}
 	e.Size = b.stored
-	return nil
+	return checkStored(b.block, e.Name, b.stored)
 }

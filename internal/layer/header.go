@@ -4,6 +4,7 @@ package layer
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 )
@@ -125,56 +126,63 @@ func (h header) oldGoPrefix() bool {
 	return !strings.ContainsFunc(h.text(fieldPrefix), func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// sums are the two sums of a header's bytes that are found in archives: of bytes
-// as POSIX says, and of signed ones. The sum's own field counts as spaces.
-func (h header) sums() (unsigned, signed int64) {
-	const spaces = ' ' * 8
-	for _, b := range h {
-		unsigned += int64(b)
+// sum is the sum of a header's bytes, in which its own field counts as spaces.
+func (h header) sum() (n int64) {
+	const even, spaces = 0x00ff00ff00ff00ff, ' ' * 8
+	// Eight bytes at once, in four sums of 16 bits: 128 times 255 fits.
+	var sums uint64
+	for i := 0; i < blockSize; i += 8 {
+		word := binary.LittleEndian.Uint64(h[i:])
+		sums += word&even + word>>8&even
+	}
+	for ; sums > 0; sums >>= 16 {
+		n += int64(sums & 0xffff)
 	}
 	for _, b := range h.get(fieldSum) {
-		unsigned -= int64(b)
+		n -= int64(b)
 	}
-	unsigned += spaces
-	signed = unsigned
+	return n + spaces
+}
+
+// signedSum is the sum of bytes that are signed, as some old writers have it.
+func (h header) signedSum() int64 {
+	n := h.sum()
 	for i, b := range h {
 		if b >= 0x80 && (i < fieldSum.from || i >= fieldSum.to) {
-			signed -= 0x100
+			n -= 0x100
 		}
 	}
-	return unsigned, signed
+	return n
 }
 
 // checkSum refuses a header whose sum is wrong.
 func (h header) checkSum() error {
-	want, _, err := parseNumber(h.get(fieldSum))
-	unsigned, signed := h.sums()
-	if err != nil || want != unsigned && want != signed {
+	have, _, err := parseNumber(h.get(fieldSum))
+	if err != nil || have != h.sum() && have != h.signedSum() {
 		return fmt.Errorf("the header's checksum is %q: expected octal %o: the archive is corrupt, or isn't a tar archive",
-			h.text(fieldSum), unsigned)
+			h.text(fieldSum), h.sum())
 	}
 	return nil
 }
 
-// setSum writes the sum anew, of the kind that was there and in the form that it
-// had. wasSigned is what [header.signedSum] said before the change.
-func (h header) setSum(wasSigned bool) {
+// hasSignedSum says whether the header's sum, which is right, is the old one.
+func (h header) hasSignedSum() bool {
+	have, _, _ := parseNumber(h.get(fieldSum))
+	return have != h.sum()
+}
+
+// setSum writes the sum anew in the form that it had, of the kind that
+// [header.hasSignedSum] said before the change.
+func (h header) setSum(signed bool) {
 	_, f, err := parseNumber(h.get(fieldSum))
-	sum, signed := h.sums()
-	if wasSigned {
-		sum = signed
+	sum := h.sum()
+	if signed {
+		sum = h.signedSum()
 	}
 	if err == nil && !f.binary && f.put(h.get(fieldSum), sum) {
 		return
 	}
 	form{pad: '0', width: 6, tail: "\x00 "}.put(h.get(fieldSum), sum)
-}
-
-// signedSum says whether the header's sum is that of signed bytes, and not of bytes.
-func (h header) signedSum() bool {
-	have, _, _ := parseNumber(h.get(fieldSum))
-	unsigned, _ := h.sums()
-	return have != unsigned
 }
 
 // zero says whether a block is all NULs, as at the end of an archive.

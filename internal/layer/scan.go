@@ -48,12 +48,26 @@ func (g *group) data(m meta) []byte { return g.bytes[m.at+blockSize:][:m.size] }
 // global says whether the group is a global pax header.
 func (g *group) global() bool { return len(g.metas) == 1 && g.metas[0].kind == typeGlobal }
 
+// entryName is the name of the entry, whose pax header has those records.
+func (g *group) entryName(records []record) (string, error) {
+	name, ruled := g.header().name(), false
+	for _, r := range records {
+		if r.key != keyPath {
+			continue
+		}
+		if err := paxText(r, &name); err != nil {
+			return "", err
+		}
+		ruled = true
+	}
+	return name, longText(g, typeName, &name, ruled)
+}
+
 // scanner finds the headers of an archive.
 type scanner struct {
 	w     *window
 	group group
 	last  string // name of the entry before, for errors
-	ended bool   // by the blocks of zeros
 }
 
 // next finds the next group, from the window's position on, and doesn't pass it.
@@ -72,7 +86,6 @@ func (s *scanner) next() (*group, error) {
 			if at > 0 {
 				return nil, s.failAt(at, "a block of zeros, the archive's end: expected the entry that the headers before it are about")
 			}
-			s.ended = true
 			return nil, io.EOF
 		}
 		if err := h.checkSum(); err != nil {
