@@ -121,6 +121,11 @@ var shipped = map[string]map[string]string{
 		"github.com/pelletier/go-toml/v2":        "the configuration, and the engines' own",
 		"github.com/moby/sys/mountinfo":          "plan goes the gate's own way: /proc/self/mountinfo",
 		"github.com/moby/sys/user":               "passwd and group, without cgo",
+		"github.com/klauspost/compress":          "layers that are compressed: gzip and zstd",
+		"github.com/schollz/progressbar/v3":      "how far the work on a layer is; from 3.18 on it brings net/http",
+		"github.com/mitchellh/colorstring":       "progressbar brings it",
+		"github.com/rivo/uniseg":                 "progressbar brings it, for the width of text",
+		"golang.org/x/term":                      "progressbar brings it",
 	},
 }
 

@@ -128,15 +128,15 @@ func (b *builder) times() error {
 	if !b.block.gnu() || b.block.oldGoPrefix() {
 		return nil
 	}
-	for what, f := range map[string]field{"atime": fieldGNUATime, "ctime": fieldGNUCTime} {
-		to := &b.entry.AccessTime
-		if what == "ctime" {
-			to = &b.entry.ChangeTime
-		}
-		if b.block.get(f)[0] == 0 {
+	for _, of := range []struct {
+		what  string
+		field field
+		to    *time.Time
+	}{{"atime", fieldGNUATime, &b.entry.AccessTime}, {"ctime", fieldGNUCTime, &b.entry.ChangeTime}} {
+		if b.block.get(of.field)[0] == 0 {
 			continue // not among what the writer keeps
 		}
-		if err := seconds(what, f, to); err != nil {
+		if err := seconds(of.what, of.field, of.to); err != nil {
 			return err
 		}
 	}

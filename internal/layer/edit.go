@@ -155,7 +155,10 @@ func (p *paxEdit) block(old header) ([]byte, error) {
 		size += len(r.raw)
 	}
 	h := header(out[:blockSize])
-	signed := old.hasSignedSum()
+	signed, err := old.checkSum()
+	if err != nil {
+		return nil, err
+	}
 	copy(h, old)
 	_, f, err := parseNumber(h.get(fieldSize))
 	if err != nil || !f.put(h.get(fieldSize), int64(size)) {

@@ -155,24 +155,22 @@ func (h header) signedSum() int64 {
 	return n
 }
 
-// checkSum refuses a header whose sum is wrong.
-func (h header) checkSum() error {
+// checkSum refuses a header whose sum is wrong, and says which of both it has.
+func (h header) checkSum() (signed bool, err error) {
 	have, _, err := parseNumber(h.get(fieldSum))
-	if err != nil || have != h.sum() && have != h.signedSum() {
-		return fmt.Errorf("the header's checksum is %q: expected octal %o: the archive is corrupt, or isn't a tar archive",
-			h.text(fieldSum), h.sum())
+	sum := h.sum()
+	if err == nil && have == sum {
+		return false, nil
 	}
-	return nil
-}
-
-// hasSignedSum says whether the header's sum, which is right, is the old one.
-func (h header) hasSignedSum() bool {
-	have, _, _ := parseNumber(h.get(fieldSum))
-	return have != h.sum()
+	if err == nil && have == h.signedSum() {
+		return true, nil
+	}
+	return false, fmt.Errorf("the header's checksum is %q: expected octal %o: the archive is corrupt, or isn't a tar archive",
+		h.text(fieldSum), sum)
 }
 
 // setSum writes the sum anew in the form that it had, of the kind that
-// [header.hasSignedSum] said before the change.
+// [header.checkSum] said before the change.
 func (h header) setSum(signed bool) {
 	_, f, err := parseNumber(h.get(fieldSum))
 	sum := h.sum()

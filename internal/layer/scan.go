@@ -26,6 +26,7 @@ type group struct {
 	bytes  []byte
 	metas  []meta // each kind once
 	offset int64  // of bytes in the archive
+	signed bool   // the entry's header has the old sum
 }
 
 func (m meta) whole() int { return blockSize + int(padded(int64(m.size))) }
@@ -88,7 +89,7 @@ func (s *scanner) next() (*group, error) {
 			}
 			return nil, io.EOF
 		}
-		if err := h.checkSum(); err != nil {
+		if g.signed, err = h.checkSum(); err != nil {
 			return nil, s.failAt(at, "%w", err)
 		}
 		kind := h.kind()

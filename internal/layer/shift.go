@@ -135,14 +135,14 @@ func (f *filter) globalHeader(g *group) error {
 // entry translates an entry, and passes it with its data.
 func (f *filter) entry(g *group) error {
 	h := g.header()
-	p := paxEdit{}
+	p := paxEdit{records: f.records[:0]}
+	defer func() { f.records = p.records }()
 	x, hasPax := g.meta(typePax)
 	if hasPax {
 		var err error
-		if p.records, err = parsePax(g.data(x), f.records[:0]); err != nil {
+		if p.records, err = parsePax(g.data(x), p.records); err != nil {
 			return fmt.Errorf("%q, byte %d: %w", h.name(), g.offset, err)
 		}
-		f.records = p.records
 	}
 	name, err := g.entryName(p.records)
 	if err != nil {
@@ -151,7 +151,7 @@ func (f *filter) entry(g *group) error {
 	stored, err := storedSize(h, name, p.records)
 	more := h.kind() == typeSparse && h.get(fieldGNUMore)[0] != 0
 	if err == nil && h.kind() != TypeVolume {
-		err = f.translate(h, &p)
+		err = f.translate(g, &p)
 	}
 	if err != nil {
 		return fmt.Errorf("%q, byte %d: %w", name, g.offset, err)
@@ -174,8 +174,8 @@ func (f *filter) entry(g *group) error {
 }
 
 // translate changes the IDs of an entry's header in place, and those of its records.
-func (f *filter) translate(h header, p *paxEdit) error {
-	signed := h.hasSignedSum()
+func (f *filter) translate(g *group, p *paxEdit) error {
+	h := g.header()
 	changed := false
 	added := p.takeMarker()
 	for i := range owners {
@@ -198,7 +198,7 @@ func (f *filter) translate(h header, p *paxEdit) error {
 		}
 	}
 	if changed {
-		h.setSum(signed)
+		h.setSum(g.signed)
 	}
 	return nil
 }
@@ -257,12 +257,16 @@ func (f *filter) ruled(h header, p *paxEdit, i int, id uint32) (changed bool, er
 
 // putID writes an ID into its field, and says whether it fits. Numbers that came from
 // GNU tar, Go or Python are as those write them, and so are those of a writer that ends
-// digits in another way: the mode says in which.
+// digits in another way: the mode says in which. Base-256 is left for digits in GNU's
+// headers alone: in others it was there before.
 func (h header) putID(fl field, id uint32) bool {
 	b, n := h.get(fl), int64(id)
 	_, old, err := parseNumber(b)
 	if err != nil {
 		return false
+	}
+	if old.binary && !h.gnu() {
+		return putBinary(b, n)
 	}
 	_, mode, err := parseNumber(h.get(fieldMode))
 	if err != nil || mode.binary || mode.width < 6 {
@@ -271,7 +275,7 @@ func (h header) putID(fl field, id uint32) bool {
 	if !old.binary && old.width > 0 && old != grown(len(b)) && old.put(b, n) {
 		return true
 	}
-	return mode.put(b, n) || grown(len(b)).put(b, n) || (h.gnu() || old.binary) && putBinary(b, n)
+	return mode.put(b, n) || grown(len(b)).put(b, n) || h.gnu() && putBinary(b, n)
 }
 
 // storedSize is the size of an entry's data in the archive.

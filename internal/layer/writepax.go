@@ -136,10 +136,11 @@ func paxHeader(name string, seconds int64, records []record) ([]byte, error) {
 	copy(h.get(fieldMagic), "ustar\x0000")
 	h[fieldType.from] = typePax
 	copy(h.get(fieldName), name)
-	for f, n := range map[field]int64{
-		fieldMode: 0o644, fieldUID: 0, fieldGID: 0, fieldSize: int64(size), fieldMTime: seconds, fieldMajor: 0, fieldMinor: 0,
-	} {
-		grown(f.to-f.from).put(h.get(f), n)
+	for _, of := range []struct {
+		field field
+		n     int64
+	}{{fieldMode, 0o644}, {fieldUID, 0}, {fieldGID, 0}, {fieldSize, int64(size)}, {fieldMTime, seconds}, {fieldMajor, 0}, {fieldMinor, 0}} {
+		grown(of.field.to-of.field.from).put(h.get(of.field), of.n)
 	}
 	h.setSum(false)
 	for _, r := range records {

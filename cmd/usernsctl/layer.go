@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+
+	"github.com/userns-runtime/userns-runtime/internal/layer"
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// Flags of several verbs of layer.
+const (
+	flagMap       = "map"
+	flagSquash    = "squash"
+	flagDropNames = "drop-names"
+)
+
+func (p *program) layerVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "layer",
+		Usage:     "translate the owners of image layers between a container and the host",
+		UsageText: programName + " layer VERB [flags and arguments]",
+		Subcommands: []*cli.Command{
+			p.layerShiftVerb(),
+		},
+	}
+}
+
+// shiftFlags say how IDs are translated; see shiftOf.
+func shiftFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: flagMap, Usage: "`INNER:OUTER:COUNT`, an extent of the container's map; may be given several times"},
+		yes(flagSquash, "make nobody of IDs that the map doesn't hold, instead of refusing them"),
+		yes(flagDropNames, "take the names of owners out, so that their numbers count alone"),
+	}
+}
+
+// shiftOf reads how IDs are translated, but for the direction.
+func shiftOf(c *cli.Context) (*layer.Shift, error) {
+	s := &layer.Shift{Squash: c.Bool(flagSquash), DropNames: c.Bool(flagDropNames)}
+	texts := c.StringSlice(flagMap)
+	if len(texts) == 0 {
+		return nil, misused(verbOf(c), "--%s is missing: expected INNER:OUTER:COUNT, such as 0:100000:65536", flagMap)
+	}
+	for _, text := range texts {
+		extent, err := idmap.ParseExtent(text)
+		if err != nil {
+			return nil, misused(verbOf(c), "--%s: %w", flagMap, err)
+		}
+		s.Map = append(s.Map, extent)
+	}
+	if err := s.Map.Validate(); err != nil {
+		return nil, misused(verbOf(c), "--%s: %w", flagMap, err)
+	}
+	return s, nil
+}
+
+// layerFailed is the failure of work on layers, with what helps.
+func (p *program) layerFailed(verb string, squash bool, err error) error {
+	hint := ""
+	if errors.Is(err, layer.ErrUnmapped) && !squash {
+		hint = command(append(p.args, "--"+flagSquash)...)
+	}
+	return failed(hint, "%s: %w", verb, err)
+}
+
+// source opens what is read: a file, or standard input for the name "".
+func (p *program) source(verb, name string) (r io.Reader, closed func(), err error) {
+	if name != "" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, nil, failed("", "%s: %w", verb, err)
+		}
+		return f, func() { f.Close() }, nil
+	}
+	if windowWidth(p.stdin) > 0 {
+		return nil, nil, misused(verb, "standard input is a terminal: expected an archive: <FILE")
+	}
+	widen(p.stdin)
+	return p.stdin, func() {}, nil
+}
+
+// widen gives a pipe as much room as a user may give one, so that both ends wait less
+// often. One that can't have it is as good, but slower.
+func widen(stream any) {
+	if f, ok := stream.(*os.File); ok {
+		_ = linux.SetPipeSize(f, 1<<20)
+	}
+}
+
+// goods is what an archive is written to: a file, which comes into its place when it is
+// whole, or standard output.
+type goods struct {
+	io.Writer
+	file *os.File // beside its place; nil for standard output
+	path string   // its place
+	// mu is held by who ends it: the program, or a signal.
+	mu    sync.Mutex
+	ended bool
+	stop  func() // watching for signals
+}
+
+// destination opens what is written: a file, or standard output for the name "".
+func (p *program) destination(verb, name string) (*goods, error) {
+	if name == "" {
+		if windowWidth(p.stdout) > 0 {
+			return nil, misused(verb, "standard output is a terminal: expected a file or a pipe: >FILE")
+		}
+		widen(p.stdout)
+		return &goods{Writer: p.stdout}, nil
+	}
+	switch st, err := os.Lstat(name); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, failed("", "%s: %w", verb, err)
+	case !st.Mode().IsRegular():
+		return nil, failed("", "%s: %s: is no regular file: expected one, or none: write into it with >", verb, name)
+	}
+	dir, base := filepath.Split(name)
+	beside := filepath.Join(dir, fmt.Sprintf(".%s.%d", base, os.Getpid()))
+	// As the shell makes one: who may read it is the umask's to say.
+	f, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302: the umask's
+	if err != nil {
+		return nil, failed("", "%s: %w", verb, err)
+	}
+	g := &goods{Writer: f, file: f, path: name}
+	g.stop = onSignal(func() { _ = g.end(false) })
+	return g, nil
+}
+
+// end puts the file into its place, or removes it if it isn't whole.
+func (g *goods) end(whole bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.file == nil || g.ended {
+		return nil
+	}
+	g.ended = true
+	var err error
+	if whole {
+		err = g.file.Sync()
+	}
+	err = errors.Join(err, g.file.Close())
+	if whole && err == nil {
+		err = os.Rename(g.file.Name(), g.path)
+	}
+	if !whole || err != nil {
+		err = errors.Join(err, os.Remove(g.file.Name()))
+	}
+	return err
+}
+
+// close ends what was written, for a verb that ends with err, and gives the error with
+// which it ends then.
+func (g *goods) close(verb string, err error) error {
+	if ended := g.end(err == nil); err == nil && ended != nil {
+		err = failed("", "%s: %w", verb, ended)
+	}
+	if g.stop != nil {
+		g.stop()
+	}
+	return err
+}
+
+// onSignal calls clean when the program is told to end, and ends it as a shell would say
+// it: 128 and the signal's number.
+func onSignal(clean func()) (stop func()) {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case s := <-signals:
+			clean()
+			number, _ := s.(syscall.Signal)
+			os.Exit(128 + int(number))
+		case <-done:
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
+// watched is r, with a bar on standard error that shows how much of it was read, if that
+// is a terminal. finish takes the bar away.
+func (p *program) watched(r io.Reader, what string) (watched io.Reader, finish func()) {
+	if windowWidth(p.stderr) == 0 {
+		return r, func() {}
+	}
+	size := int64(-1)
+	if f, ok := r.(interface{ Stat() (fs.FileInfo, error) }); ok {
+		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
+			size = st.Size()
+		}
+	}
+	bar := progressbar.NewOptions64(size,
+		progressbar.OptionSetWriter(p.stderr), progressbar.OptionSetDescription(visible(what)),
+		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionUseIECUnits(true))
+	return io.TeeReader(r, bar), func() { _ = bar.Finish() }
+}

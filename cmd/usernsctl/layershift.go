@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
+
+const (
+	flagToHost      = "to-host"
+	flagToContainer = "to-container"
+	flagInput       = "input"
+	flagOutput      = "output"
+)
+
+func (p *program) layerShiftVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "shift",
+		Usage:     "rewrite the IDs of a layer, and leave all else byte for byte",
+		UsageText: programName + " layer shift --to-host|--to-container --map INNER:OUTER:COUNT [flags] <IN >OUT",
+		Description: "A filter for tar archives (v7, ustar, GNU, pax): owners, POSIX ACLs and file capabilities are translated. What is\n" +
+			"compressed with gzip or zstd is unpacked and compressed the same way. An ID that the map doesn't hold is refused.\n" +
+			"On a failure standard output has got a part of the archive already; a file of --output is left as it was.",
+		Flags: append([]cli.Flag{
+			yes(flagToHost, "from IDs inside of the container to those of the host"),
+			yes(flagToContainer, "from IDs of the host to those inside of the container"),
+			text(flagInput, "read this `FILE` instead of standard input"),
+			text(flagOutput, "write this `FILE` instead of standard output, when all of it is there"),
+		}, shiftFlags()...),
+		Action: p.layerShift,
+	}
+}
+
+func (p *program) layerShift(c *cli.Context) (err error) {
+	verb := verbOf(c)
+	if _, err := arguments(c, 0); err != nil {
+		return err
+	}
+	if c.Bool(flagToHost) == c.Bool(flagToContainer) {
+		return misused(verb, "expected one of --%s and --%s", flagToHost, flagToContainer)
+	}
+	s, err := shiftOf(c)
+	if err != nil {
+		return err
+	}
+	s.ToContainer = c.Bool(flagToContainer)
+	for _, name := range []string{flagInput, flagOutput} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return misused(verb, "--%s: is empty: expected a file", name)
+		}
+	}
+	from, closed, err := p.source(verb, c.String(flagInput))
+	if err != nil {
+		return err
+	}
+	defer closed()
+	to, err := p.destination(verb, c.String(flagOutput))
+	if err != nil {
+		return err
+	}
+	defer func() { err = to.close(verb, err) }()
+	what := "standard input"
+	if c.IsSet(flagInput) {
+		what = c.String(flagInput)
+	}
+	r, finish := p.watched(from, what)
+	_, err = s.Blob(to.Writer, r)
+	finish()
+	if err != nil {
+		return p.layerFailed(verb, s.Squash, fmt.Errorf("%s: %w", what, err))
+	}
+	return nil
+}
