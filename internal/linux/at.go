@@ -65,6 +65,7 @@ var (
 	ErrBusy         error = unix.EBUSY
 	ErrWouldBlock   error = unix.EWOULDBLOCK
 	ErrNoSpace      error = unix.ENOSPC
+	ErrReadOnly     error = unix.EROFS
 	ErrQuota        error = unix.EDQUOT
 	ErrNoXattr      error = unix.ENODATA // there is no such attribute
 )

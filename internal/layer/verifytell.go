@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// What a [Difference] says of a name that one side hasn't.
+const (
+	OnlyInA = "only in A"
+	OnlyInB = "only in B"
+)
+
+// tell reads a once more, and says what differs.
+func (v *verifier) tell(path string) (told []Difference, err error) {
+	names := make(map[key]*suspect)   // whose name is looked for
+	files := make(map[key][]*suspect) // whose file is, by the name that a has its data at
+	for name, s := range v.suspects {
+		switch {
+		case s.onlyB:
+			told = append(told, Difference{Name: shown(s.name), What: OnlyInB})
+			continue
+		case s.onlyA || s.links:
+			names[name] = s
+		}
+		if s.entry != nil {
+			root := v.a.root(name)
+			files[root] = append(files[root], s)
+		}
+	}
+	err = v.each(path, func(e *Entry, name string, data io.Reader) error {
+		id := v.name(name)
+		if s := names[id]; s != nil {
+			delete(names, id)
+			told = append(told, v.named(id, name, s))
+		}
+		if e.Type == TypeLink || files[id] == nil {
+			return nil
+		}
+		content, err := v.content(e, data)
+		if err != nil {
+			return inEntry(e.Name, err)
+		}
+		for _, s := range files[id] {
+			told = append(told, v.explain(e, content[:], s)...)
+		}
+		delete(files, id)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, all := range files { // a hard link of a's to what isn't there
+		for _, s := range all {
+			told = append(told, Difference{shown(s.name), "link", "a hard link to what isn't there", "there"})
+		}
+	}
+	if len(names) > 0 {
+		return nil, errors.New("what was compared has changed meanwhile: expected both to be at rest")
+	}
+	slices.SortStableFunc(told, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
+	return told, nil
+}
+
+// named is a difference that a name alone tells.
+func (v *verifier) named(id key, name string, s *suspect) Difference {
+	if s.onlyA {
+		return Difference{Name: shown(name), What: OnlyInA}
+	}
+	a, b := v.a.groupOf(id), v.b.groupOf(id)
+	others := "one of %d names"
+	if a.count == b.count {
+		others = "one of %d others"
+	}
+	return Difference{shown(name), "hard links", fmt.Sprintf("one of %d names", a.count), fmt.Sprintf(others, b.count)}
+}
+
+func shown(name string) string {
+	if name == "" {
+		return "."
+	}
+	return name
+}
+
+// explain compares an entry of a with what is remembered of b.
+func (v *verifier) explain(e *Entry, content []byte, s *suspect) (told []Difference) {
+	add := func(what, a, b string) {
+		if a != b {
+			told = append(told, Difference{shown(s.name), what, a, b})
+		}
+	}
+	if s.mask == 0 {
+		for _, f := range coreFacts {
+			add(f.name, f.of(e), f.of(s.entry))
+		}
+		add("content", fmt.Sprintf("%x", content), fmt.Sprintf("%x", s.content))
+	}
+	for i, f := range optFacts {
+		if v.a.has[i] && v.b.has[i] {
+			add(f.name, f.of(e), f.of(s.entry))
+		}
+	}
+	return told
+}
