@@ -35,16 +35,24 @@ func (p *program) layerVerb() *cli.Command {
 		Usage:     "translate the owners of image layers between a container and the host",
 		UsageText: programName + " layer VERB [flags and arguments]",
 		Subcommands: []*cli.Command{
-			p.layerShiftVerb(),
+			p.layerShiftVerb(), p.layerUnpackVerb(), p.layerPackVerb(), p.layerVerifyVerb(),
 		},
 	}
+}
+
+// mapFlag and squashFlag are those of every verb that translates IDs.
+func mapFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: flagMap, Usage: "`INNER:OUTER:COUNT`, an extent of the container's map; may be given several times"}
+}
+
+func squashFlag() cli.Flag {
+	return yes(flagSquash, "make nobody of IDs that the map doesn't hold, instead of refusing them")
 }
 
 // shiftFlags say how IDs are translated; see shiftOf.
 func shiftFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: flagMap, Usage: "`INNER:OUTER:COUNT`, an extent of the container's map; may be given several times"},
-		yes(flagSquash, "make nobody of IDs that the map doesn't hold, instead of refusing them"),
+		mapFlag(), squashFlag(),
 		yes(flagDropNames, "take the names of owners out, so that their numbers count alone"),
 	}
 }
@@ -199,18 +207,36 @@ func onSignal(clean func()) (stop func()) {
 // watched is r, with a bar on standard error that shows how much of it was read, if that
 // is a terminal. finish takes the bar away.
 func (p *program) watched(r io.Reader, what string) (watched io.Reader, finish func()) {
-	if windowWidth(p.stderr) == 0 {
-		return r, func() {}
-	}
 	size := int64(-1)
 	if f, ok := r.(interface{ Stat() (fs.FileInfo, error) }); ok {
 		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
 			size = st.Size()
 		}
 	}
-	bar := progressbar.NewOptions64(size,
+	bar, finish := p.bar(size, what)
+	if bar == nil {
+		return r, finish
+	}
+	return io.TeeReader(r, bar), finish
+}
+
+// watchedWriter is w, as watched shows what is read.
+func (p *program) watchedWriter(w io.Writer, what string) (watched io.Writer, finish func()) {
+	bar, finish := p.bar(-1, what)
+	if bar == nil {
+		return w, finish
+	}
+	return io.MultiWriter(w, bar), finish
+}
+
+// bar is nil where standard error isn't a terminal. size is in bytes, -1 for unknown.
+func (p *program) bar(size int64, what string) (bar io.Writer, finish func()) {
+	if windowWidth(p.stderr) == 0 {
+		return nil, func() {}
+	}
+	b := progressbar.NewOptions64(size,
 		progressbar.OptionSetWriter(p.stderr), progressbar.OptionSetDescription(visible(what)),
 		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(), progressbar.OptionUseIECUnits(true))
-	return io.TeeReader(r, bar), func() { _ = bar.Finish() }
+	return b, func() { _ = b.Finish() }
 }

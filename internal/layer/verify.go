@@ -12,7 +12,7 @@ import (
 // VerifyOptions is how two layers are compared.
 type VerifyOptions struct {
 	// Directory is how one that is a directory is read. Its Shift, one to the container,
-	// isn't applied to archives.
+	// isn't applied to archives; what it skips isn't compared on either side.
 	Directory PackOptions
 	// Most is how many differing names are told of; the others are counted.
 	Most int
@@ -39,6 +39,9 @@ type Difference struct {
 // archive has to be a regular file; b may be any. An archive with one name twice is
 // refused.
 func Verify(ctx context.Context, a, b string, o VerifyOptions) (told []Difference, differ int, err error) {
+	if err := checkPatterns(o.Directory.SkipXattrs); err != nil {
+		return nil, 0, err
+	}
 	v := &verifier{VerifyOptions: o, ctx: ctx, imprinter: newImprinter(), suspects: make(map[key]*suspect)}
 	if err := v.readA(a); err != nil {
 		return nil, 0, err
@@ -85,6 +88,7 @@ func (v *verifier) each(path string, do func(e *Entry, name string, data io.Read
 		if err != nil {
 			return inEntry(e.Name, err)
 		}
+		e.Xattrs = without(e.Xattrs, v.Directory.SkipXattrs)
 		return do(e, name, data)
 	}
 	st, err := os.Stat(path)

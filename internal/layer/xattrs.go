@@ -38,11 +38,21 @@ func without(all []Xattr, patterns []string) []Xattr {
 	return slices.DeleteFunc(all, func(x Xattr) bool { return skipped(x.Name, patterns) })
 }
 
+// XattrError says that a file can't get an extended attribute that its entry has.
+type XattrError struct {
+	Name string
+	err  error
+}
+
+func (e *XattrError) Error() string { return fmt.Sprintf("extended attribute %s: %s", e.Name, e.err) }
+
+func (e *XattrError) Unwrap() error { return e.err }
+
 // overlaysOwn refuses attributes that overlay believes.
 func overlaysOwn(e *Entry) error {
 	for _, x := range e.Xattrs {
 		if strings.HasPrefix(x.Name, overlayXattrs) {
-			return fmt.Errorf("has the extended attribute %s, which is overlay's own: expected whiteouts as .wh.NAME: it can be skipped", x.Name)
+			return &XattrError{x.Name, errors.New("is overlay's own, and not for an archive to set: expected whiteouts as .wh.NAME, or that it is skipped")}
 		}
 	}
 	return nil
@@ -53,7 +63,7 @@ func refusedXattr(x Xattr, err error) error {
 	if in, ok := errors.AsType[*os.PathError](err); ok {
 		err = in.Err
 	}
-	return fmt.Errorf("extended attribute %s of %d bytes: is refused by the filesystem: %w: it can be skipped", x.Name, len(x.Value), err)
+	return &XattrError{x.Name, fmt.Errorf("%d bytes: is refused by the filesystem: %w: expected one that takes it, or that it is skipped", len(x.Value), err)}
 }
 
 // strip removes what a file may have got from elsewhere than its entry, an earlier entry
