@@ -7,7 +7,7 @@ import (
 	"sort"
 )
 
-// imprints is those of one side, 32 bytes for each of its entries, sorted by their names.
+// imprints is those of one half, 32 bytes for each of its entries, sorted by their names.
 // They grow a piece at a time, so that no old one is in memory beside a new one.
 type imprints struct {
 	chunks [][]imprint
@@ -53,28 +53,28 @@ func (l *imprints) find(name key) int {
 	return -1
 }
 
-// side is what is known of an archive or a directory.
-type side struct {
+// half is what is known of an archive or a directory.
+type half struct {
 	files imprints // all but hard links
 	links imprints
 	// has says which of the optional facts it has anywhere.
 	has [optCount]bool
-	// groups is the files of several names, once [side.group] has found them.
+	// groups is the files of several names, once [half.group] has found them.
 	groups []linkGroup
 }
 
-// linkGroup is a file of several names: the one that the others link to, the lowest one,
+// linkGroup is a file of several names: the one that the others link to, the sum of all,
 // by which the groups of both sides can be compared, and how many there are.
 type linkGroup struct {
-	root, least key
-	count       int
+	root, sum key
+	count     int
 }
 
 // chainLimit is how many hard links one may go through to the file itself.
 const chainLimit = 100
 
 // root is the name that has a file's data, of a name that may be a hard link.
-func (s *side) root(name key) key {
+func (s *half) root(name key) key {
 	for range chainLimit {
 		i := s.links.find(name)
 		if i < 0 {
@@ -87,7 +87,7 @@ func (s *side) root(name key) key {
 
 // group sorts all names, makes every hard link one to the file itself, and finds the
 // groups.
-func (s *side) group() {
+func (s *half) group() {
 	s.files.sort(nameOf)
 	s.links.sort(nameOf)
 	for i := range s.links.n {
@@ -101,15 +101,15 @@ func (s *side) group() {
 		}
 		g := &s.groups[len(s.groups)-1]
 		g.count++
-		if bytes.Compare(l.name[:], g.least[:]) < 0 {
-			g.least = l.name
+		for j := range g.sum {
+			g.sum[j] ^= l.name[j]
 		}
 	}
 	s.links.sort(nameOf)
 }
 
 // groupOf is the names of a file, of which this is one.
-func (s *side) groupOf(name key) linkGroup {
+func (s *half) groupOf(name key) linkGroup {
 	root := s.root(name)
 	i := sort.Search(len(s.groups), func(i int) bool { return bytes.Compare(s.groups[i].root[:], root[:]) >= 0 })
 	if i < len(s.groups) && s.groups[i].root == root {

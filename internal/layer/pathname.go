@@ -45,7 +45,16 @@ func inEntry(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%q: %w", name, bare(err))
+	return fmt.Errorf("%q: %w", shortened(name), bare(err))
+}
+
+// shortened is a name for a message, of which a hostile archive has very long ones.
+func shortened(name string) string {
+	const most = 300 // bytes: more than a file's own name
+	if len(name) <= most {
+		return name
+	}
+	return name[:most/2] + "..." + name[len(name)-most/2:]
 }
 
 // inFile is as inEntry, of a path.

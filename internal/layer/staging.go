@@ -119,7 +119,8 @@ func (s *staging) judge() error {
 func (s *staging) take() error {
 	for {
 		err := s.self.Mkdir(0o700)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		made := err == nil
+		if !made && !errors.Is(err, fs.ErrExist) {
 			return s.fail(err)
 		}
 		if s.dir, err = s.self.OpenDir(); err != nil {
@@ -129,6 +130,9 @@ func (s *staging) take() error {
 			return err
 		}
 		held, err := s.hold()
+		if err != nil && made {
+			_ = s.self.RemoveDir() // unless somebody has begun to use it
+		}
 		if held || err != nil {
 			return err
 		}

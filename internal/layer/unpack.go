@@ -131,6 +131,9 @@ func (u *unpacking) translate(e *Entry) error {
 
 // entry makes the file of one entry, whose data is the archive's next.
 func (u *unpacking) entry(e *Entry, data io.Reader) error {
+	if e.Type == TypeVolume {
+		return nil
+	}
 	name, err := cleanPath(e.Name)
 	if err != nil {
 		return inEntry(e.Name, err)
@@ -145,6 +148,9 @@ func (u *unpacking) entry(e *Entry, data io.Reader) error {
 	if name == "" {
 		if e.Type != TypeDir {
 			return inEntry(e.Name, errors.New("is the top of the archive, and no directory"))
+		}
+		if err := u.leave(); err != nil { // or it would get its old time back
+			return inEntry(e.Name, err)
 		}
 		u.hasTop = true
 		return inEntry(e.Name, u.again(linux.At{Dir: u.top}, e))

@@ -4,6 +4,7 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +13,7 @@ import (
 // VerifyOptions is how two layers are compared.
 type VerifyOptions struct {
 	// Directory is how one that is a directory is read. Its Shift, one to the container,
-	// isn't applied to archives; what it skips isn't compared on either side.
+	// isn't applied to archives; what it skips isn't compared on either half.
 	Directory PackOptions
 	// Most is how many differing names are told of; the others are counted.
 	Most int
@@ -62,7 +63,7 @@ type verifier struct {
 	VerifyOptions
 	*imprinter
 	ctx  context.Context
-	a, b side
+	a, b half
 	seen []bool // which of a's names b has: its files, then its links
 
 	onlyB, differ int
@@ -81,9 +82,12 @@ type suspect struct {
 	mask    int  // the optional facts, if it differs in those alone
 }
 
-// each reads one side.
+// each reads one half.
 func (v *verifier) each(path string, do func(e *Entry, name string, data io.Reader) error) error {
 	named := func(e *Entry, data io.Reader) error {
+		if e.Type == TypeVolume {
+			return nil
+		}
 		name, err := cleanPath(e.Name)
 		if err != nil {
 			return inEntry(e.Name, err)
@@ -137,7 +141,7 @@ func (v *verifier) readA(path string) error {
 }
 
 // print is that of an entry; of a hard link the target's name is in place of the rest.
-func (v *verifier) print(s *side, e *Entry, name string, data io.Reader) (imprint, []byte, error) {
+func (v *verifier) print(s *half, e *Entry, name string, data io.Reader) (imprint, []byte, error) {
 	if e.Type == TypeLink {
 		target, err := cleanPath(e.Link)
 		if err != nil {
@@ -156,7 +160,7 @@ func (v *verifier) print(s *side, e *Entry, name string, data io.Reader) (imprin
 }
 
 // twice is a name that is there more than once.
-func (s *side) twice() (key, bool) {
+func (s *half) twice() (key, bool) {
 	for _, l := range []*imprints{&s.files, &s.links} {
 		for i := 1; i < l.n; i++ {
 			if l.at(i).name == l.at(i-1).name {
@@ -172,14 +176,14 @@ func (s *side) twice() (key, bool) {
 	return key{}, false
 }
 
-func twiceError(path, name string) error {
-	return fmt.Errorf("%s: %q: is there twice: expected every name once: unpack it, and compare the directory", path, name)
+func twiceError(name string) error {
+	return inEntry(name, errors.New("is there twice: expected every name once: unpack it, and compare the directory"))
 }
 
 func (v *verifier) refuseTwice(path string, twice key) error {
 	err := v.each(path, func(e *Entry, name string, _ io.Reader) error {
 		if v.name(name) == twice {
-			return twiceError(path, e.Name)
+			return twiceError(e.Name)
 		}
 		return nil
 	})
@@ -199,7 +203,7 @@ func (v *verifier) readB(path string) error {
 		at := v.findA(p.name)
 		if at >= 0 {
 			if v.seen[at] {
-				return twiceError(path, e.Name)
+				return twiceError(e.Name)
 			}
 			v.seen[at] = true
 		}
@@ -313,7 +317,7 @@ func (v *verifier) nameA(at int) key {
 }
 
 // judgeLinks counts the names, that both have, which are names of one file with others on
-// one side than on the other.
+// one half than on the other.
 func (v *verifier) judgeLinks() int {
 	total := 0
 	judge := func(name key) {
@@ -321,7 +325,7 @@ func (v *verifier) judgeLinks() int {
 			return
 		}
 		a, b := v.a.groupOf(name), v.b.groupOf(name)
-		if a.least == b.least && a.count == b.count {
+		if a.sum == b.sum {
 			return
 		}
 		if s := v.suspects[name]; s != nil {

@@ -18,7 +18,7 @@ const (
 
 // tell reads a once more, and says what differs.
 func (v *verifier) tell(path string) (told []Difference, err error) {
-	names := make(map[key]*suspect)   // whose name is looked for
+	named := make(map[key]*suspect)   // whose name is looked for
 	files := make(map[key][]*suspect) // whose file is, by the name that a has its data at
 	for name, s := range v.suspects {
 		switch {
@@ -26,7 +26,7 @@ func (v *verifier) tell(path string) (told []Difference, err error) {
 			told = append(told, Difference{Name: shown(s.name), What: OnlyInB})
 			continue
 		case s.onlyA || s.links:
-			names[name] = s
+			named[name] = s
 		}
 		if s.entry != nil {
 			root := v.a.root(name)
@@ -35,9 +35,9 @@ func (v *verifier) tell(path string) (told []Difference, err error) {
 	}
 	err = v.each(path, func(e *Entry, name string, data io.Reader) error {
 		id := v.name(name)
-		if s := names[id]; s != nil {
-			delete(names, id)
-			told = append(told, v.named(id, name, s))
+		if s := named[id]; s != nil {
+			delete(named, id)
+			told = append(told, v.byName(id, name, s))
 		}
 		if e.Type == TypeLink || files[id] == nil {
 			return nil
@@ -60,24 +60,40 @@ func (v *verifier) tell(path string) (told []Difference, err error) {
 			told = append(told, Difference{shown(s.name), "link", "a hard link to what isn't there", "there"})
 		}
 	}
-	if len(names) > 0 {
+	if len(named) > 0 {
 		return nil, errors.New("what was compared has changed meanwhile: expected both to be at rest")
 	}
 	slices.SortStableFunc(told, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
+	names := 0
+	for i, d := range told {
+		if i == 0 || d.Name != told[i-1].Name {
+			names++
+		}
+		if names > v.Most {
+			return told[:i], nil
+		}
+	}
 	return told, nil
 }
 
-// named is a difference that a name alone tells.
-func (v *verifier) named(id key, name string, s *suspect) Difference {
+// byName is a difference that a name alone tells.
+func (v *verifier) byName(id key, name string, s *suspect) Difference {
 	if s.onlyA {
 		return Difference{Name: shown(name), What: OnlyInA}
 	}
-	a, b := v.a.groupOf(id), v.b.groupOf(id)
-	others := "one of %d names"
-	if a.count == b.count {
-		others = "one of %d others"
+	a, b := v.a.groupOf(id).count, v.b.groupOf(id).count
+	d := Difference{shown(name), "hard links", oneOf(a, "names"), oneOf(b, "names")}
+	if a == b {
+		d.B = oneOf(b, "others")
 	}
-	return Difference{shown(name), "hard links", fmt.Sprintf("one of %d names", a.count), fmt.Sprintf(others, b.count)}
+	return d
+}
+
+func oneOf(n int, what string) string {
+	if n == 1 {
+		return "its only name"
+	}
+	return fmt.Sprintf("one of %d %s", n, what)
 }
 
 func shown(name string) string {
