@@ -16,6 +16,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/layer"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
@@ -95,11 +96,21 @@ func (p *program) source(verb, name string) (r io.Reader, closed func(), err err
 		}
 		return f, func() { f.Close() }, nil
 	}
-	if windowWidth(p.stdin) > 0 {
+	if isTerminal(p.stdin) {
 		return nil, nil, misused(verb, "standard input is a terminal: expected an archive: <FILE")
 	}
 	widen(p.stdin)
 	return p.stdin, func() {}, nil
+}
+
+// isTerminal says whether a stream is one, of whatever width.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // widen gives a pipe as much room as a user may give one, so that both ends wait less
@@ -125,7 +136,7 @@ type goods struct {
 // destination opens what is written: a file, or standard output for the name "".
 func (p *program) destination(verb, name string) (*goods, error) {
 	if name == "" {
-		if windowWidth(p.stdout) > 0 {
+		if isTerminal(p.stdout) {
 			return nil, misused(verb, "standard output is a terminal: expected a file or a pipe: >FILE")
 		}
 		widen(p.stdout)
@@ -231,7 +242,7 @@ func (p *program) watchedWriter(w io.Writer, what string) (watched io.Writer, fi
 
 // bar is nil where standard error isn't a terminal. size is in bytes, -1 for unknown.
 func (p *program) bar(size int64, what string) (bar io.Writer, finish func()) {
-	if windowWidth(p.stderr) == 0 {
+	if !isTerminal(p.stderr) {
 		return nil, func() {}
 	}
 	b := progressbar.NewOptions64(size,

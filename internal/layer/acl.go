@@ -250,9 +250,11 @@ func (s *Shift) shiftACLText(text string) (string, error) {
 				return "", err
 			}
 			number := strconv.FormatUint(uint64(id), 10)
-			it.fields[it.idAt] = number
-			if it.idAt == 3 && (s.DropNames || strings.Trim(it.fields[1], "0123456789") == "") {
+			if it.idAt == 3 && (s.DropNames || it.fields[1] == it.fields[3]) {
 				it.fields[1] = number
+			}
+			if id != it.id {
+				it.fields[it.idAt] = number
 			}
 		}
 		out.WriteString(strings.Join(it.fields, ":"))

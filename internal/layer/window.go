@@ -78,7 +78,7 @@ func (w *window) fill(n int) error {
 		if err != nil {
 			w.err = err
 			if !errors.Is(err, io.EOF) {
-				w.err = fmt.Errorf("byte %d: read: %w", w.offset+int64(w.end), err)
+				w.err = fmt.Errorf("byte %d: %w", w.offset+int64(w.end), err)
 			}
 		}
 		if got > 0 {
@@ -140,7 +140,7 @@ func (w *window) write(p []byte) error {
 		return nil
 	}
 	if err := w.dst.write(p); err != nil {
-		return fmt.Errorf("byte %d: write: %w", w.offset, err)
+		return fmt.Errorf("byte %d: %w", w.offset, err)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (w *window) finish() error {
 		return err
 	}
 	if err := w.dst.flush(); err != nil {
-		return fmt.Errorf("byte %d: write: %w", w.offset, err)
+		return fmt.Errorf("byte %d: %w", w.offset, err)
 	}
 	return nil
 }
