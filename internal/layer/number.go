@@ -13,7 +13,7 @@ import (
 // written in the same way: tools differ in padding and in what ends the digits.
 type form struct {
 	binary bool   // GNU's base-256, which has neither of the others
-	pad    byte   // before the digits: '0' or ' '
+	pad    byte   // before the digits: '0' or ' '; 0 where digits fill the width, so that it isn't seen
 	width  int    // of padding and digits; 0 for a field without any
 	tail   string // behind the digits
 }
@@ -55,9 +55,9 @@ func parseNumber(field []byte) (int64, form, error) {
 	if end < len(field) && field[end] != ' ' && field[end] != 0 {
 		return 0, form{}, fmt.Errorf("%q: expected octal digits, then a space or a NUL", field)
 	}
-	f := form{pad: '0', width: end, tail: string(field[end:])}
-	if begin > 0 {
-		f.pad = ' '
+	f := form{width: end, tail: string(field[end:])}
+	if field[0] == '0' || field[0] == ' ' {
+		f.pad = field[0]
 	}
 	return n, f, nil
 }
@@ -93,7 +93,7 @@ func (f form) put(field []byte, n int64) bool {
 	rest := n
 	for i := f.width - 1; i >= 0; i-- {
 		switch {
-		case rest > 0 || i == f.width-1 || f.pad == '0':
+		case rest > 0 || i == f.width-1 || f.pad != ' ':
 			field[i] = '0' + byte(rest&7)
 		default:
 			field[i] = f.pad

@@ -26,7 +26,8 @@ import (
 //   - owners that stood in base-256 though octal digits would have done, or in an empty
 //     field, or in another form than the mode of the same entry, where a number didn't fit
 //     on the way;
-//   - numbers and lengths in pax records with zeros before them, where they are changed.
+//   - numbers and lengths in pax records with zeros before them, and base64 with '=' at its
+//     end, where they are changed: neither GNU tar nor bsdtar writes them.
 //
 // Refused is what [Reader] refuses about headers, as far as IDs or the place of the next
 // header depend on it, and beside it anything but zeros behind the archive's end: GNU tar
@@ -165,7 +166,7 @@ func (f *filter) entry(g *group) error {
 	}
 	if err := f.passData(stored, more); err != nil {
 		if errors.Is(err, errShort) {
-			return f.scan.short(0, fmt.Sprintf("in the data of %q", name))
+			return f.scan.short(int64(f.w.end-f.w.pos), fmt.Sprintf("in the data of %q", name))
 		}
 		return err
 	}
@@ -272,10 +273,12 @@ func (h header) putID(fl field, id uint32) bool {
 	if err != nil || mode.binary || mode.width < 6 {
 		mode = grown(len(b))
 	}
-	if !old.binary && old.width > 0 && old != grown(len(b)) && old.put(b, n) {
-		return true
+	if old.pad == 0 {
+		old.pad = mode.pad
 	}
-	return mode.put(b, n) || grown(len(b)).put(b, n) || h.gnu() && putBinary(b, n)
+	whole := grown(len(b))
+	own := !old.binary && old.width > 0 && (old.width != whole.width || old.tail != whole.tail)
+	return own && old.put(b, n) || mode.put(b, n) || whole.put(b, n) || h.gnu() && putBinary(b, n)
 }
 
 // storedSize is the size of an entry's data in the archive.
