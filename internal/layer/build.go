@@ -38,6 +38,8 @@ func (b *builder) build(g *group, global []record, scratch *[]record) (stored in
 			return 0, err
 		}
 		*scratch = local
+		// It would hide a global comment.
+		local = slices.DeleteFunc(local, func(r record) bool { _, ours := parseMarker(r); return ours })
 	}
 	for _, r := range global {
 		if slices.ContainsFunc(local, func(l record) bool { return l.key == r.key }) {
@@ -215,10 +217,6 @@ func (b *builder) record(r record) (err error) {
 	case keySELinux:
 		return b.xattr(xattrSELinux, r.value)
 	case keyCharset: // the Writer's own to say
-	case keyComment:
-		if _, ours := parseMarker(r); !ours {
-			e.Records = append(e.Records, Record{r.key, string(r.value)})
-		}
 	default:
 		return b.otherRecord(r)
 	}

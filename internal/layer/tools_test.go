@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layer
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+)
+
+// need skips a test whose tools aren't there, or that needs root.
+func need(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%v: tests/install-deps test installs it", err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("files of other owners, devices and capabilities need root")
+	}
+}
+
+// tool runs one, and gives what it prints. It says nothing else, not even a warning.
+func tool(t *testing.T, stdin []byte, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TZ=UTC")
+	cmd.Stdin = bytes.NewReader(stdin)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil || errs.Len() > 0 {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, errs.Bytes())
+	}
+	return out.String()
+}
+
+// tree makes files of all kinds, of owners whose numbers need each form.
+func tree(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	deep := "deep/" + strings.Repeat(strings.Repeat("d", 60)+"/", 4)
+	for _, name := range []string{"dir", deep} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"file", "dir/setuid", "prog", "acl", "xattr", "uid2097151", "uid2097152", "uid4000000000", deep + "file", "naïve"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	for script := range strings.Lines(`
+chown 1:2 dir/setuid
+chmod 4755 dir/setuid
+chown 2097151:300000 uid2097151
+chown 2097152:2097152 uid2097152
+chown 4000000000:4000000009 uid4000000000
+ln file dir/hard
+ln -s ../file dir/symlink
+ln -s ` + deep + `file symlink-to-a-long-target
+mkfifo fifo
+mknod null c 1 3
+mknod disk b 8 1
+mknod whiteout c 0 0
+truncate -s 10M sparse
+printf data | dd of=sparse bs=1 seek=1000000 conv=notrunc status=none
+printf data | dd of=sparse bs=1 seek=5000000 conv=notrunc status=none
+truncate -s 1M hole
+setcap cap_net_raw+ep prog
+setfacl -m u:12345:rw,g:54321:r acl
+setfacl -d -m g:54321:rx dir
+setfattr -n user.key -v value xattr
+setfattr -n user.binary -v 0x000a3d00 xattr
+touch -d @1700000000.123456789 file
+touch -h -d @-5 symlink-to-a-long-target
+`) {
+		if script = strings.TrimSpace(script); script != "" {
+			names = append(names, script)
+		}
+	}
+	cmd := exec.Command("sh", "-euc", strings.Join(names, "\n"))
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("files for archives can't be made here: %v: %s", err, out)
+	}
+	return dir
+}
+
+// writers are the tools and formats that archives come in. lossy are those that can't
+// hold all that the tree has, and so get a part of it.
+var writers = []struct {
+	name  string
+	args  []string
+	small bool // IDs beyond 2097151 and long names don't fit
+	ns    bool // times to the nanosecond
+	xattr bool // has attributes and ACLs
+}{
+	{name: "tar v7", args: []string{"tar", "--format=v7"}, small: true},
+	{name: "tar oldgnu", args: []string{"tar", "--format=oldgnu", "--sparse"}},
+	{name: "tar gnu", args: []string{"tar", "--format=gnu", "--sparse"}},
+	{name: "tar gnu incremental", args: []string{"tar", "--format=gnu", "--listed-incremental=SNAPSHOT"}},
+	{name: "tar ustar", args: []string{"tar", "--format=ustar"}, small: true},
+	{name: "tar posix", args: []string{"tar", "--format=posix"}, ns: true},
+	{name: "tar posix, all of it", args: []string{"tar", "--format=posix", "--acls", "--xattrs", "--xattrs-include=*", "--selinux"}, ns: true, xattr: true},
+	{name: "tar posix, no names", args: []string{"tar", "--format=posix", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*"}, ns: true, xattr: true},
+	{name: "tar posix, sparse 0.0", args: []string{"tar", "--format=posix", "--sparse", "--sparse-version=0.0"}, ns: true},
+	{name: "tar posix, sparse 0.1", args: []string{"tar", "--format=posix", "--sparse", "--sparse-version=0.1"}, ns: true},
+	{name: "tar posix, sparse 1.0", args: []string{"tar", "--format=posix", "--sparse", "--sparse-version=1.0"}, ns: true},
+	{name: "tar posix, global", args: []string{"tar", "--format=posix", "--pax-option=globexthdr.name=g,comment=text"}, ns: true},
+	{name: "bsdtar v7", args: []string{"bsdtar", "--format=v7"}, small: true},
+	{name: "bsdtar ustar", args: []string{"bsdtar", "--format=ustar"}, small: true},
+	{name: "bsdtar gnutar", args: []string{"bsdtar", "--format=gnutar"}},
+	{name: "bsdtar pax", args: []string{"bsdtar", "--format=pax", "--acls", "--xattrs"}, ns: true, xattr: true},
+	{name: "bsdtar pax, no names", args: []string{"bsdtar", "--format=pax", "--numeric-owner", "--acls", "--xattrs"}, ns: true, xattr: true},
+}
+
+// hostMaps are maps whose outer IDs are small, need seven digits, and don't fit into digits.
+var hostMaps = map[string]idmap.Map{
+	"small": {{Inner: 0, Outer: 100000, Count: 65536}, {Inner: 300000, Outer: 165536, Count: 1}, {Inner: 2097151, Outer: 165537, Count: 2}, {Inner: 4000000000, Outer: 165540, Count: 10}},
+	"seven": {{Inner: 0, Outer: 1000000, Count: 65536}, {Inner: 300000, Outer: 2097151, Count: 1}, {Inner: 2097151, Outer: 5, Count: 2}, {Inner: 4000000000, Outer: 2097150, Count: 1}, {Inner: 4000000001, Outer: 2097153, Count: 9}},
+	"large": {{Inner: 0, Outer: 3000000000, Count: 65536}, {Inner: 300000, Outer: 2097152, Count: 1}, {Inner: 2097151, Outer: 4294967290, Count: 2}, {Inner: 4000000000, Outer: 4000000001, Count: 10}},
+}
+
+// TestTools shifts what tar and bsdtar write, there and back, and has both read it in
+// between; and it writes it anew, which both have to read as well.
+func TestTools(t *testing.T) {
+	need(t, "tar", "bsdtar", "setfacl", "setfattr", "setcap")
+	dir := tree(t)
+	for _, w := range writers {
+		t.Run(w.name, func(t *testing.T) {
+			names := []string{"."}
+			if w.small {
+				names = []string{"file", "dir", "prog", "acl", "xattr", "naïve"}
+			}
+			args := slices.Concat(w.args[1:], []string{"-C", dir, "-cf", "-"}, names)
+			for i, arg := range args {
+				args[i] = strings.ReplaceAll(arg, "SNAPSHOT", filepath.Join(t.TempDir(), "snapshot"))
+			}
+			data := []byte(tool(t, nil, w.args[0], args...))
+			entries, contents, err := readAll(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareWithDisk(t, dir, entries, contents, w.ns, w.xattr)
+			for name, m := range hostMaps {
+				t.Run(name, func(t *testing.T) {
+					host := thereAndBack(t, m, data)
+					compareListing(t, m, data, host)
+					back, _, err := readAll(host)
+					if err != nil || len(back) != len(entries) {
+						t.Fatalf("%d entries, %v: expected %d", len(back), err, len(entries))
+					}
+					// What the filter does to the stream, Entry does to each entry.
+					s := Shift{Map: m}
+					for i, e := range entries {
+						want := *e
+						if _, err := s.Entry(&want); err != nil {
+							t.Fatal(err)
+						}
+						want.offset = back[i].offset
+						if fmt.Sprintf("%+v", *back[i]) != fmt.Sprintf("%+v", want) {
+							t.Errorf("%+v\nexpected %+v", *back[i], want)
+						}
+					}
+				})
+			}
+			rewrite(t, data, entries, contents)
+		})
+	}
+}
+
+// listArgs have tar list an archive. It doesn't know what bsdtar writes attributes as.
+var listArgs = []string{"--numeric-owner", "--full-time", "--warning=no-unknown-keyword", "-tvf", "-"}
+
+// compareListing compares what both tools list of an archive and of the shifted one.
+func compareListing(t *testing.T, m idmap.Map, data, host []byte) {
+	t.Helper()
+	before := strings.Split(tool(t, data, "tar", listArgs...), "\n")
+	after := strings.Split(tool(t, host, "tar", listArgs...), "\n")
+	if len(before) != len(after) || len(before) < 3 {
+		t.Fatalf("tar lists %d lines, and %d before", len(after), len(before))
+	}
+	for i, line := range before {
+		b, a := strings.Fields(line), strings.Fields(after[i])
+		if len(b) < 3 {
+			continue
+		}
+		var uid, gid uint32
+		if _, err := fmt.Sscanf(b[1], "%d/%d", &uid, &gid); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		uid, _ = m.ToOuter(uid)
+		gid, _ = m.ToOuter(gid)
+		b[1] = fmt.Sprintf("%d/%d", uid, gid)
+		if !slices.Equal(a, b) {
+			t.Errorf("tar lists %q, expected %q", a, b)
+		}
+	}
+	// bsdtar has them in columns three and four.
+	before = strings.Split(tool(t, data, "bsdtar", "--numeric-owner", "-tvf", "-"), "\n")
+	after = strings.Split(tool(t, host, "bsdtar", "--numeric-owner", "-tvf", "-"), "\n")
+	if len(before) != len(after) {
+		t.Fatalf("bsdtar lists %d lines, and %d before", len(after), len(before))
+	}
+	for i, line := range before {
+		b, a := strings.Fields(line), strings.Fields(after[i])
+		if len(b) < 4 {
+			continue
+		}
+		var uid, gid uint32
+		if _, err := fmt.Sscanf(b[2]+" "+b[3], "%d %d", &uid, &gid); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		uid, _ = m.ToOuter(uid)
+		gid, _ = m.ToOuter(gid)
+		b[2], b[3] = fmt.Sprint(uid), fmt.Sprint(gid)
+		if !slices.Equal(a, b) {
+			t.Errorf("bsdtar lists %q, expected %q", a, b)
+		}
+	}
+}
+
+// rewrite writes the entries anew, and has both tools list them as the original.
+func rewrite(t *testing.T, data []byte, entries []*Entry, contents []string) {
+	t.Helper()
+	var out bytes.Buffer
+	w := NewWriter(&out)
+	dumped := false
+	for i, e := range entries {
+		if e.Type == TypeDumpDir { // is written as the directory that it is
+			d := *e
+			d.Type, d.Size, e = TypeDir, 0, &d
+			contents[i] = ""
+			dumped = true
+		}
+		if err := w.WriteEntry(e); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(contents[i])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{append([]string{"tar"}, listArgs...), {"bsdtar", "--numeric-owner", "-tvf", "-"}} {
+		want, got := tool(t, data, args[0], args[1:]...), tool(t, out.Bytes(), args[0], args[1:]...)
+		if got != want && !dumped {
+			t.Errorf("%s lists\n%sexpected\n%s", args[0], got, want)
+		}
+	}
+	back, backContents, err := readAll(out.Bytes())
+	if err != nil || len(back) != len(entries) || !slices.Equal(backContents, contents) {
+		t.Errorf("what was written anew: %d entries, %v: expected %d, with the same data", len(back), err, len(entries))
+	}
+}
