@@ -150,14 +150,17 @@ func (p *program) destination(verb, name string) (*goods, error) {
 		return nil, failed("", "%s: %s: is no regular file: expected one, or none: write into it with >", verb, name)
 	}
 	dir, base := filepath.Split(name)
-	beside := filepath.Join(dir, fmt.Sprintf(".%s.%d", base, os.Getpid()))
+	g := &goods{path: name}
+	g.stop = onSignal(func() { _ = g.end(false) })
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	// As the shell makes one: who may read it is the umask's to say.
-	f, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302: the umask's
+	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf(".%s.%d", base, os.Getpid())), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302: the umask's
 	if err != nil {
+		g.stop()
 		return nil, failed("", "%s: %w", verb, err)
 	}
-	g := &goods{Writer: f, file: f, path: name}
-	g.stop = onSignal(func() { _ = g.end(false) })
+	g.Writer, g.file = f, f
 	return g, nil
 }
 

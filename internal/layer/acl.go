@@ -56,7 +56,8 @@ func (e aclEntry) what() string {
 	return "GID"
 }
 
-// parseACL reads the kernel's form.
+// parseACL reads the kernel's form, and so that the same ACL is the same: kinds in the
+// kernel's order, and no ID where it has no meaning.
 func parseACL(value []byte) (acl, error) {
 	if len(value) < aclHeaderSize || (len(value)-aclHeaderSize)%aclEntrySize != 0 {
 		return nil, fmt.Errorf("an ACL of %d bytes: expected %d, and %d for each entry", len(value), aclHeaderSize, aclEntrySize)
@@ -77,10 +78,18 @@ func parseACL(value []byte) (acl, error) {
 			if err := checkID(e.what(), int64(e.id)); err != nil {
 				return nil, fmt.Errorf("an ACL: %w", err)
 			}
+		} else {
+			e.id = idmap.Invalid
 		}
 		a = append(a, e)
 	}
-	return a, nil
+	return a.sorted(), nil
+}
+
+// sorted puts the kinds into the kernel's order, and leaves that within each.
+func (a acl) sorted() acl {
+	slices.SortStableFunc(a, func(x, y aclEntry) int { return cmp.Compare(x.tag, y.tag) })
+	return a
 }
 
 // binary is the kernel's form.
@@ -205,25 +214,27 @@ func parseACLText(text string) (acl, error) {
 		}
 		a = append(a, it.aclEntry)
 	}
-	slices.SortStableFunc(a, func(x, y aclEntry) int { return cmp.Or(cmp.Compare(x.tag, y.tag), cmp.Compare(x.id, y.id)) })
-	return a, nil
+	return a.sorted(), nil
 }
 
-// shiftACL translates the IDs of an ACL in the kernel's form.
+// shiftACL translates the IDs of an ACL in the kernel's form, and changes nothing else.
 func (s *Shift) shiftACL(value []byte) ([]byte, error) {
-	a, err := parseACL(value)
-	if err != nil {
+	if _, err := parseACL(value); err != nil {
 		return nil, err
 	}
-	for i, e := range a {
+	out := slices.Clone(value)
+	for rest := out[aclHeaderSize:]; len(rest) > 0; rest = rest[aclEntrySize:] {
+		e := aclEntry{tag: binary.LittleEndian.Uint16(rest), id: binary.LittleEndian.Uint32(rest[4:])}
 		if !e.named() {
 			continue
 		}
-		if a[i].id, err = s.id(e.what()+" of an ACL", e.id); err != nil {
+		id, err := s.id(e.what()+" of an ACL", e.id)
+		if err != nil {
 			return nil, err
 		}
+		binary.LittleEndian.PutUint32(rest[4:], id)
 	}
-	return a.binary(), nil
+	return out, nil
 }
 
 // shiftACLText translates the IDs of an ACL in the text form, and changes nothing else

@@ -287,6 +287,13 @@ func (b *builder) xattr(name string, value []byte) error {
 	if name == "" || strings.ContainsRune(name, 0) {
 		return fmt.Errorf("extended attribute %q: expected a name", name)
 	}
+	if name == xattrAccess || name == xattrDefault {
+		a, err := parseACL(value)
+		if err != nil {
+			return fmt.Errorf("extended attribute %s: %w", name, err)
+		}
+		value = a.binary()
+	}
 	for _, x := range b.entry.Xattrs {
 		if x.Name != name {
 			continue
