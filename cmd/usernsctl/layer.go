@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -198,23 +197,31 @@ func (g *goods) close(verb string, err error) error {
 	return err
 }
 
-// onSignal calls clean when the program is told to end, and ends it as a shell would say
-// it: 128 and the signal's number.
+// onSignal calls clean when the program is told to end, and lets the signal end it then, so that
+// whoever called it sees that. stop doesn't come back once that has begun.
 func onSignal(clean func()) (stop func()) {
-	signals, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signals, done, stopped := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if !signal.Ignored(s) { // as by nohup(1)
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
 		select {
 		case s := <-signals:
 			clean()
-			number, _ := s.(syscall.Signal)
-			os.Exit(128 + int(number))
+			signal.Reset(s)
+			if number, ok := s.(unix.Signal); ok {
+				_ = unix.Kill(os.Getpid(), number) // our own process can't refuse
+			}
 		case <-done:
+			close(stopped)
 		}
 	}()
 	return func() {
 		signal.Stop(signals)
 		close(done)
+		<-stopped
 	}
 }
 

@@ -87,7 +87,7 @@ func (b *builder) fields() (err error) {
 	e, h := b.entry, b.block
 	number := func(what string, f field) (n int64) {
 		if err == nil {
-			n, _, err = h.number(what, f)
+			n, err = h.number(what, f)
 		}
 		return n
 	}

@@ -49,7 +49,7 @@ func mended(data []byte) []byte {
 			break
 		}
 		h.setSum(false)
-		n, _, err := h.number("size", fieldSize)
+		n, err := h.number("size", fieldSize)
 		if err != nil || n > int64(len(data)) || !hasData(h.kind()) {
 			n = 0
 		}

@@ -83,15 +83,15 @@ func (h header) gnu() bool   { return string(h.get(fieldMagic)) == magicGNU }
 func (h header) posix() bool { return string(h[fieldMagic.from:fieldMagic.from+6]) == "ustar\x00" }
 
 // number reads a field of a number that can't be negative.
-func (h header) number(what string, f field) (int64, form, error) {
-	n, form, err := parseNumber(h.get(f))
+func (h header) number(what string, f field) (int64, error) {
+	n, _, err := parseNumber(h.get(f))
 	if err == nil && n < 0 {
 		err = errNegative
 	}
 	if err != nil {
-		return 0, form, fmt.Errorf("%s in the header: %w", what, err)
+		return 0, fmt.Errorf("%s in the header: %w", what, err)
 	}
-	return n, form, nil
+	return n, nil
 }
 
 // name is the entry's name, as far as the header knows it.

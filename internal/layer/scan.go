@@ -126,7 +126,7 @@ func (s *scanner) next() (*group, error) {
 
 // metaSize is the size of a meta header's data.
 func metaSize(h header) (int, error) {
-	n, _, err := h.number("size", fieldSize)
+	n, err := h.number("size", fieldSize)
 	if err == nil && n > maxMeta {
 		err = fmt.Errorf("%d bytes: expected at most %d", n, maxMeta)
 	}

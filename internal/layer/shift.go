@@ -208,7 +208,7 @@ func (f *filter) translate(g *group, p *paxEdit) error {
 // own.
 func (f *filter) owner(h header, p *paxEdit, i int, added bool) (changed bool, err error) {
 	o, global := owners[i], f.global[i]
-	have, _, err := h.number(o.what, o.field)
+	have, err := h.number(o.what, o.field)
 	if err != nil {
 		return false, err
 	}
@@ -249,7 +249,7 @@ func (f *filter) ruled(h header, p *paxEdit, i int, id uint32) (changed bool, er
 	if err := p.shiftIDs(f.shift, o.what, o.key); err != nil {
 		return false, err
 	}
-	if have, _, _ := h.number(o.what, o.field); have != int64(id) {
+	if have, _ := h.number(o.what, o.field); have != int64(id) {
 		return false, nil
 	}
 	to, err := f.shift.id(o.what, id)
@@ -283,7 +283,7 @@ func (h header) putID(fl field, id uint32) bool {
 
 // storedSize is the size of an entry's data in the archive.
 func storedSize(h header, name string, records []record) (int64, error) {
-	stored, _, err := h.number("size", fieldSize)
+	stored, err := h.number("size", fieldSize)
 	for _, r := range records {
 		if err == nil && r.key == keySize {
 			stored, err = paxNumber(r)

@@ -18,16 +18,15 @@ const maxSegments = 1 << 16
 // "Storing Sparse Files"): format 0.0 has a record for each number, 0.1 the map in one
 // record, and 1.0 the map before the data.
 type sparseRecords struct {
-	version string // "1.0", or "" for the others
-	name    string
-	size    int64 // -1 if none was said
-	major   string
-	minor   string
-	data    []Segment
-	offset  int64 // of 0.0: the one that waits for its length
-	open    bool
-	mapped  bool // there is a map in the records, or the mark of one
-	sized   bool
+	name   string
+	size   int64 // -1 if none was said
+	major  string
+	minor  string
+	data   []Segment
+	offset int64 // of 0.0: the one that waits for its length
+	open   bool
+	mapped bool // there is a map in the records, or the mark of one
+	sized  bool
 }
 
 func (s *sparseRecords) any() bool { return s.mapped || s.major != "" || s.minor != "" || s.sized }
@@ -158,7 +157,7 @@ func (r *Reader) setMap(e *Entry, size int64, data []Segment) error {
 // oldMap reads the map of GNU's old format: four segments in the header, then blocks of
 // 21 each as long as a flag says that there are more.
 func (r *Reader) oldMap(h header) (size int64, data []Segment, err error) {
-	if size, _, err = h.number("real size", fieldGNUReal); err != nil {
+	if size, err = h.number("real size", fieldGNUReal); err != nil {
 		return 0, nil, err
 	}
 	// Passing the next block may move the header.
