@@ -135,7 +135,11 @@ func FuzzShift(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, data := range [][]byte{data, mended(data)} {
 			to, from := Shift{Map: allIDs}, Shift{Map: allIDs, ToContainer: true}
-			host, err := stream(to, data)
+			var out bytes.Buffer
+			run := to.filter(&out, bytes.NewReader(data))
+			err := run.run()
+			windowLimit(t, run.w)
+			host := out.Bytes()
 			if err != nil {
 				if err.Error() == "" {
 					t.Error("an error without words")

@@ -37,28 +37,7 @@ func (s *Shift) Stream(dst io.Writer, src io.Reader) error {
 	if err := s.Map.Validate(); err != nil {
 		return err
 	}
-	w := newWindow(src, dst)
-	f := filter{shift: s, w: w, scan: scanner{w: w}}
-	for {
-		g, err := f.scan.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			if err := f.trailer(); err != nil {
-				return err
-			}
-			return w.finish()
-		case err != nil:
-			return err
-		case g.global():
-			if err := f.globalHeader(g); err != nil {
-				return f.scan.failAt(0, "%w", err)
-			}
-			continue
-		}
-		if err := f.entry(g); err != nil {
-			return err
-		}
-	}
+	return s.filter(dst, src).run()
 }
 
 // filter is one run of Stream.
@@ -83,6 +62,34 @@ var owners = [2]struct {
 }{
 	{"UID", keyUID, fieldUID},
 	{"GID", keyGID, fieldGID},
+}
+
+func (s *Shift) filter(dst io.Writer, src io.Reader) *filter {
+	w := newWindow(src, dst)
+	return &filter{shift: s, w: w, scan: scanner{w: w}}
+}
+
+func (f *filter) run() error {
+	for {
+		g, err := f.scan.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if err := f.trailer(); err != nil {
+				return err
+			}
+			return f.w.finish()
+		case err != nil:
+			return err
+		case g.global():
+			if err := f.globalHeader(g); err != nil {
+				return f.scan.failAt(0, "%w", err)
+			}
+			continue
+		}
+		if err := f.entry(g); err != nil {
+			return err
+		}
+	}
 }
 
 // trailer passes the zeros at the archive's end.
