@@ -277,6 +277,13 @@ func TestReadEnds(t *testing.T) {
 			t.Errorf("%s: %d entries, %v: expected one", name, len(entries), err)
 		}
 	}
+	// The end of something else isn't the archive's.
+	wrapped := iotest.ErrReader(fmt.Errorf("connection: %w", io.EOF))
+	for _, data := range [][]byte{one, archive(one)} {
+		if err := (&Shift{Map: wide}).Stream(io.Discard, io.MultiReader(bytes.NewReader(data), wrapped)); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("an end that isn't one: %v", err)
+		}
+	}
 	// All is read, so that whoever writes it isn't cut off, and that its own checks are done.
 	broken := errors.New("broken")
 	r := NewReader(io.MultiReader(bytes.NewReader(archive(one)), iotest.ErrReader(broken)))

@@ -182,47 +182,39 @@ var listArgs = []string{"--numeric-owner", "--full-time", "--warning=no-unknown-
 // compareListing compares what both tools list of an archive and of the shifted one.
 func compareListing(t *testing.T, m idmap.Map, data, host []byte) {
 	t.Helper()
-	before := strings.Split(tool(t, data, "tar", listArgs...), "\n")
-	after := strings.Split(tool(t, host, "tar", listArgs...), "\n")
-	if len(before) != len(after) || len(before) < 3 {
-		t.Fatalf("tar lists %d lines, and %d before", len(after), len(before))
-	}
-	for i, line := range before {
-		b, a := strings.Fields(line), strings.Fields(after[i])
-		if len(b) < 3 {
-			continue
+	for _, lister := range []struct {
+		name string
+		args []string
+		at   int // of the UID among the words of a line, with the GID behind it
+	}{
+		{"tar", listArgs, 1}, // as UID/GID
+		{"bsdtar", []string{"--numeric-owner", "-tvf", "-"}, 2},
+	} {
+		lines := func(data []byte) (lines [][]string) {
+			for line := range strings.Lines(tool(t, data, lister.name, lister.args...)) {
+				if lister.name == "tar" {
+					line = strings.Replace(line, "/", " ", 1)
+				}
+				lines = append(lines, strings.Fields(line))
+			}
+			return lines
 		}
-		var uid, gid uint32
-		if _, err := fmt.Sscanf(b[1], "%d/%d", &uid, &gid); err != nil {
-			t.Fatalf("%q: %v", line, err)
+		before, after := lines(data), lines(host)
+		if len(before) != len(after) || len(before) < 3 {
+			t.Fatalf("%s lists %d lines, and %d before", lister.name, len(after), len(before))
 		}
-		uid, _ = m.ToOuter(uid)
-		gid, _ = m.ToOuter(gid)
-		b[1] = fmt.Sprintf("%d/%d", uid, gid)
-		if !slices.Equal(a, b) {
-			t.Errorf("tar lists %q, expected %q", a, b)
-		}
-	}
-	// bsdtar has them in columns three and four.
-	before = strings.Split(tool(t, data, "bsdtar", "--numeric-owner", "-tvf", "-"), "\n")
-	after = strings.Split(tool(t, host, "bsdtar", "--numeric-owner", "-tvf", "-"), "\n")
-	if len(before) != len(after) {
-		t.Fatalf("bsdtar lists %d lines, and %d before", len(after), len(before))
-	}
-	for i, line := range before {
-		b, a := strings.Fields(line), strings.Fields(after[i])
-		if len(b) < 4 {
-			continue
-		}
-		var uid, gid uint32
-		if _, err := fmt.Sscanf(b[2]+" "+b[3], "%d %d", &uid, &gid); err != nil {
-			t.Fatalf("%q: %v", line, err)
-		}
-		uid, _ = m.ToOuter(uid)
-		gid, _ = m.ToOuter(gid)
-		b[2], b[3] = fmt.Sprint(uid), fmt.Sprint(gid)
-		if !slices.Equal(a, b) {
-			t.Errorf("bsdtar lists %q, expected %q", a, b)
+		for i, want := range before {
+			for _, at := range []int{lister.at, lister.at + 1} {
+				id, err := idmap.ParseID(want[at])
+				if err != nil {
+					t.Fatalf("%s lists %q: %v", lister.name, want, err)
+				}
+				id, _ = m.ToOuter(id)
+				want[at] = fmt.Sprint(id)
+			}
+			if !slices.Equal(after[i], want) {
+				t.Errorf("%s lists %q, expected %q", lister.name, after[i], want)
+			}
 		}
 	}
 }

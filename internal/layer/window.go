@@ -77,7 +77,10 @@ func (w *window) fill(n int) error {
 		w.end += got
 		if err != nil {
 			w.err = err
-			if !errors.Is(err, io.EOF) {
+			if err != io.EOF {
+				if errors.Is(err, io.EOF) { // somebody's failure, and not the end
+					err = io.ErrUnexpectedEOF
+				}
 				w.err = fmt.Errorf("byte %d: %w", w.offset+int64(w.end), err)
 			}
 		}
