@@ -111,6 +111,11 @@ func TestPrepareRefuses(t *testing.T) {
 			w.must(os.WriteFile(w.path(journalName), nil, 0o600))
 			return os.Chmod(w.path(journalName), 0o666)
 		}, "expected a file of root that nobody else can write"},
+		{"a lock for everybody", func() error {
+			w.must(os.WriteFile(w.path(lockName), nil, 0o600))
+			return os.Chmod(w.path(lockName), 0o644)
+		}, "expected a file of root that nobody else can open, and so can't hold"},
+		{"a lock elsewhere", func() error { return os.Symlink("/etc/passwd", w.path(lockName)) }, "too many levels of symbolic links"},
 		{"a journal elsewhere", func() error { return os.Symlink("/etc/passwd", w.path(journalName)) }, "a symbolic link"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -261,6 +266,7 @@ func TestUnfinishedAndStarted(t *testing.T) {
 	w := newWorld(t)
 	w.fill()
 	w.killAt(24, "migrate")
+	w.must(os.Remove(w.path(lockName)))
 	moved, err := os.ReadDir(w.path("0.0/docker"))
 	w.must(err)
 	if len(moved) == 0 {
@@ -270,6 +276,23 @@ func TestUnfinishedAndStarted(t *testing.T) {
 	w.refuses("migrate", "has "+moved[0].Name()+" already, which would be in the way")
 	w.refuses("restore", "has "+moved[0].Name()+", which would be in the way")
 	w.refuses("prepare", "was left in the middle")
+}
+
+// What a dockerd makes that was started in between isn't taken for migrated.
+func TestStartedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	s, err := w.host.open(w.data, false)
+	w.must(err)
+	defer s.close()
+	plan, err := s.planMigrate()
+	w.must(err)
+	w.must(os.Mkdir(w.path("builder"), 0o700))
+	before := without(w.manifest(), lockName)
+	if err := s.carryOut(plan.Steps, s.planRestore); err == nil || !strings.Contains(err.Error(), "has builder, which came while the rest was moved") {
+		t.Errorf("got %v", err)
+	}
+	w.same("undone", before, without(w.manifest(), lockName))
 }
 
 const immutable = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
@@ -356,7 +379,7 @@ func TestRestoreUnused(t *testing.T) {
 func TestTwoAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.fill()
-	s, err := w.host.open(w.data)
+	s, err := w.host.open(w.data, false)
 	w.must(err)
 	old := patience
 	defer func() { patience = old }()

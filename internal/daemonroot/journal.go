@@ -50,6 +50,14 @@ func (j *journal) mode() uint32 {
 	return uint32(n)
 }
 
+// verbs is what finishes what was begun, and what undoes it.
+func (j *journal) verbs() (finish, undo string) {
+	if j.State == migrating {
+		return "migrate", "restore"
+	}
+	return "restore", "migrate"
+}
+
 // before is the journal's account of the super-root as it is now, for what is about to begin.
 func (s *super) before() journal {
 	if s.old != nil {
@@ -152,9 +160,8 @@ func (s *super) unfinished() error {
 	if s.old == nil || s.old.State == migrated {
 		return nil
 	}
-	return fmt.Errorf("%s: is %s, and was left in the middle: finish it: %s; or undo it: %s", s.path, s.old.State,
-		s.command(map[bool]string{true: "migrate", false: "restore"}[s.old.State == migrating]),
-		s.command(map[bool]string{true: "restore", false: "migrate"}[s.old.State == migrating]))
+	finish, undo := s.old.verbs()
+	return fmt.Errorf("%s: is %s, and was left in the middle: finish it: %s; or undo it: %s", s.path, s.old.State, s.command(finish), s.command(undo))
 }
 
 // command is a call of ours on this super-root; flags are words that a shell takes as they are.

@@ -21,7 +21,7 @@ import (
 // in the way. If a step fails, what was done is undone. What was killed is finished by the next call, or undone by
 // [Host.Restore]. Nothing is changed if dry is set.
 func (h Host) Migrate(data string, id *Identity, dry bool) (Result, error) {
-	s, err := h.open(data)
+	s, err := h.open(data, dry)
 	if err != nil {
 		return Result{}, err
 	}

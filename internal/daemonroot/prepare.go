@@ -100,7 +100,7 @@ func (h Host) openOrMake(data string, dry bool) (s *super, made []Step, err erro
 			return nil, nil, fmt.Errorf("%s: mkdir: %w", path, err)
 		}
 	}
-	if s, err = h.open(path); err != nil || made == nil {
+	if s, err = h.open(path, dry); err != nil || made == nil {
 		return s, made, err
 	}
 	if err := s.setDir(".", superMode, 0, 0); err != nil { // the umask may have taken from it

@@ -16,7 +16,7 @@ import (
 //
 // It refuses as Migrate does, and while another root has data. Nothing is changed if dry is set.
 func (h Host) Restore(data string, dry bool) (Result, error) {
-	s, err := h.open(data)
+	s, err := h.open(data, dry)
 	if err != nil {
 		return Result{}, err
 	}

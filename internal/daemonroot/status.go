@@ -42,7 +42,7 @@ type Drift struct {
 
 // Status is a super-root and its roots, in the order of their names; none where there is no directory.
 func (h Host) Status(data string) ([]Root, error) {
-	s, err := h.open(data)
+	s, err := h.open(data, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -148,8 +148,8 @@ func (s *super) drifts(steps []Step, mend string) (all []Drift) {
 // superDrift is what isn't as it should be with the super-root itself.
 func (s *super) superDrift(l listing, ids []Identity, daemons []int) (all []Drift, err error) {
 	if s.unfinished() != nil {
-		verb := map[bool]string{true: "migrate", false: "restore"}[s.old.State == migrating]
-		return []Drift{{fmt.Sprintf("%s: is %s, and was left in the middle", s.path, s.old.State), s.command(verb)}}, nil
+		finish, _ := s.old.verbs()
+		return []Drift{{fmt.Sprintf("%s: is %s, and was left in the middle", s.path, s.old.State), s.command(finish)}}, nil
 	}
 	if len(ids) == 0 {
 		ids = []Identity{Unmapped}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,9 +35,6 @@ const (
 	dataMode  = 0o710 // as dockerd 20.10 makes it
 )
 
-// patience is for another call on the same super-root; one takes seconds.
-var patience = 10 * time.Second
-
 // Host is where processes and dockerd's own files are looked for; the zero Host is the host's own.
 type Host struct {
 	// Root stands before the paths of dockerd's pid file and settings, and Proc is where proc(5)
@@ -52,14 +48,15 @@ type super struct {
 	path  string // where it really is, with no symbolic link
 	given string // how it was called
 	dir   *os.File
+	held  *os.File // the lock
 	stat  unix.Stat_t
 	old   *journal // nil if there is none
 }
 
-// open opens, judges and locks a super-root. A symbolic link in its place is followed, as dockerd
+// open opens, judges and locks a super-root, for a change or for a look. A symbolic link in its place is followed, as dockerd
 // does, whose files have the path that it leads to. What isn't there is an error wrapping
 // fs.ErrNotExist.
-func (h Host) open(path string) (*super, error) {
+func (h Host) open(path string, look bool) (*super, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
@@ -78,15 +75,15 @@ func (h Host) open(path string) (*super, error) {
 		return nil, fmt.Errorf("%s: open: %w", real, err)
 	}
 	s := &super{host: h, path: real, given: filepath.Clean(path), dir: os.NewFile(uintptr(fd), real)}
-	if err := s.begin(); err != nil {
+	if err := s.begin(look); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *super) begin() error {
-	if err := s.lock(); err != nil {
+func (s *super) begin(look bool) error {
+	if err := s.lock(look); err != nil {
 		return err
 	}
 	return s.again()
@@ -134,21 +131,11 @@ func judgeWay(path string) error {
 	}
 }
 
-// lock makes two calls wait for each other. It ends with its holder, however that ends.
-func (s *super) lock() error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		switch err := unix.Flock(s.fd(), unix.LOCK_EX|unix.LOCK_NB); {
-		case err == nil:
-			return nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("%s: lock: %w", s.path, err)
-		case !time.Now().Before(deadline):
-			return fmt.Errorf("%s: another call works on it: wait for it, or see which process has it: fuser -v %s", s.path, rootfile.ShellQuote(s.path))
-		}
-	}
+func (s *super) close() {
+	s.unlock()
+	_ = s.dir.Close()
 }
 
-func (s *super) close()  { _ = s.dir.Close() }
 func (s *super) fd() int { return int(s.dir.Fd()) }
 
 // data is a path below the super-root, in whole.
@@ -246,8 +233,10 @@ func (s *super) list() (l listing, err error) {
 	return l, nil
 }
 
-// ours says whether a name in the super-root is the journal, or one that is being written.
-func ours(name string) bool { return name == journalName || name == temporary(journalName) }
+// ours says whether a name in the super-root is the journal, one that is being written, or the lock.
+func ours(name string) bool {
+	return name == journalName || name == temporary(journalName) || name == lockName
+}
 
 // dockerNames is what dockerd makes in its data-root: 20.10 and its predecessors, and those after it up
 // to 29.

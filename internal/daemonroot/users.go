@@ -109,7 +109,6 @@ type scan struct {
 	*super
 	here   where
 	proc   string
-	seen   map[string]bool // mount namespaces
 	mounts map[string]map[int]*mountinfo.Info
 	found  []use
 	hidden []string // processes that can't be looked at
@@ -118,7 +117,7 @@ type scan struct {
 // uses is what is in use below the super-root, by processes that the caller can see, in any mount
 // namespace. Processes that end meanwhile use nothing; hidden is those that can't be looked at.
 func (s *super) uses() (found []use, hidden []string, err error) {
-	sc := &scan{super: s, proc: cmp.Or(s.host.Proc, "/proc"), seen: map[string]bool{}, mounts: map[string]map[int]*mountinfo.Info{}}
+	sc := &scan{super: s, proc: cmp.Or(s.host.Proc, "/proc"), mounts: map[string]map[int]*mountinfo.Info{}}
 	if err := sc.locate(); err != nil {
 		return nil, nil, err
 	}
