@@ -166,7 +166,11 @@ func (s *super) unfinished() error {
 
 // command is a call of ours on this super-root; flags are words that a shell takes as they are.
 func (s *super) command(verb string, flags ...string) string {
-	words := append([]string{"usernsctl daemon-root", verb}, flags...)
+	return s.called("daemon-root "+verb, flags...)
+}
+
+func (s *super) called(verbs string, flags ...string) string {
+	words := append([]string{"usernsctl", verbs}, flags...)
 	if s.path != DefaultData {
 		words = append(words, "--data", rootfile.ShellQuote(s.path))
 	}

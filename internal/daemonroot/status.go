@@ -170,7 +170,7 @@ func (s *super) superDrift(l listing, ids []Identity, daemons []int) (all []Drif
 		}
 		all = append(all, d)
 	}
-	configure := "usernsctl configure docker --root " + ids[0].Spec()
+	configure := s.called("configure docker", "--root", ids[0].Spec())
 	if len(daemons) > 0 {
 		all = append(all, Drift{fmt.Sprintf("%s: is the data root of dockerd (process %d): expected one of a root", s.path, daemons[0]), configure})
 	}

@@ -218,7 +218,7 @@ nothing_made() {
 	has "$output" "$R: has data that isn't in a root: image"
 	has "$output" "mend: usernsctl daemon-root migrate --data $R"
 	has "$output" "/etc/docker/daemon.json: the data root of the next dockerd is $R/: expected one of a root, such as $R/200000.200000/docker"
-	has "$output" "mend: usernsctl configure docker --root 200000:200000"
+	has "$output" "mend: usernsctl configure docker --root 200000:200000 --data $R$"
 	has "$output" "200000.200000: has more: expected docker alone"
 	has "$output" "^root .?400000:400000.?: UID 400000 lies in no line of the book"
 }
