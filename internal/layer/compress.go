@@ -104,6 +104,9 @@ func (u *unpacker) Read(p []byte) (int, error) {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return n, fmt.Errorf("%s: the compressed stream ends before its end: it is truncated", u.kind)
 	}
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		return n, fmt.Errorf("%s: %w: expected at most %d MiB: unpack it before: zstd -dc --long=31", u.kind, err, maxWindow>>20)
+	}
 	return n, fmt.Errorf("%s: %w", u.kind, err)
 }
 
