@@ -37,8 +37,6 @@ type imprint struct {
 	opt  [optCount]uint32
 }
 
-type key [10]byte
-
 // imprinter makes fingerprints that can be compared with each other.
 type imprinter struct {
 	secret [16]byte
@@ -61,7 +59,7 @@ func (p *imprinter) key(kind byte, fields ...string) key {
 		p.text = append(p.text, f...)
 	}
 	sum := sha256.Sum256(p.text)
-	return key(sum[:len(key{})])
+	return key(binary.LittleEndian.Uint64(sum[:]))
 }
 
 func (p *imprinter) name(clean string) key { return p.key('n', clean) }
@@ -83,8 +81,7 @@ func (p *imprinter) imprint(e *Entry, name string, data io.Reader) (imprint, [sh
 	}
 	for i, f := range optFacts {
 		if text := f.of(e); text != "" {
-			sum := p.key('f', text)
-			out.opt[i] = binary.LittleEndian.Uint32(sum[:]) | 1 // 0 is for none
+			out.opt[i] = uint32(p.key('f', text)) | 1 // 0 is for none
 		}
 	}
 	return out, content, nil

@@ -26,6 +26,8 @@ type PackOptions struct {
 	AccessTimes bool
 	// Warn is told of what is left out, nil for nobody.
 	Warn func(message string)
+
+	anyOrder bool // of names, so that not all of a directory's have to be in memory
 }
 
 // packBuffer is how much of a file is read at a time, in bytes.
@@ -114,18 +116,18 @@ func (p *packer) directory(fd linux.FD, st *linux.Stat, name string) error {
 			return err
 		}
 	}
-	names, err := readNames(fd)
-	if err != nil {
-		return inEntry(name, err)
+	each := sortedNames
+	if p.anyOrder {
+		each = eachName
 	}
-	for _, at := range names.order {
+	err = each(fd, name, func(base string) error {
 		if err := context.Cause(p.ctx); err != nil {
 			return err
 		}
-		base := string(names.get(at))
-		if err := p.file(linux.At{Dir: fd, Name: base}, name, base); err != nil {
-			return err
-		}
+		return p.file(linux.At{Dir: fd, Name: base}, name, base)
+	})
+	if err != nil {
+		return err
 	}
 	return p.atRest(self, st, name)
 }

@@ -37,30 +37,44 @@ func (t *texts) get(at text) []byte {
 	return from[:bytes.IndexByte(from, 0)]
 }
 
-// nameList is the names of a directory.
-type nameList struct {
-	texts
-	order []text
-}
-
-// readNames reads all of them, and sorts them by their bytes.
-func readNames(dir linux.FD) (*nameList, error) {
-	l := &nameList{}
+// eachName calls do for every name in a directory, as it has them. path is the directory's
+// for messages.
+func eachName(dir linux.FD, path string, do func(name string) error) error {
 	buf := make([]byte, namesBuffer)
 	for {
 		names, err := dir.Names(buf)
 		if err != nil {
-			return nil, err
+			return inEntry(path, err)
 		}
 		if len(names) == 0 {
-			break
+			return nil
 		}
 		for _, name := range names {
-			l.order = append(l.order, l.add(name))
+			if err := do(name); err != nil {
+				return err
+			}
 		}
 	}
-	slices.SortFunc(l.order, func(a, b text) int { return bytes.Compare(l.get(a), l.get(b)) })
-	return l, nil
+}
+
+// sortedNames is as eachName, in the order of the names' bytes.
+func sortedNames(dir linux.FD, path string, do func(name string) error) error {
+	var all texts
+	var order []text
+	err := eachName(dir, path, func(name string) error {
+		order = append(order, all.add(name))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(order, func(a, b text) int { return bytes.Compare(all.get(a), all.get(b)) })
+	for _, at := range order {
+		if err := do(string(all.get(at))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hardLinks is the files with several names of which not all were seen yet.

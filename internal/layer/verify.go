@@ -36,13 +36,14 @@ type Difference struct {
 // nor whether zeros are stored as a hole. Names of owners, access times, and records that
 // nobody knows count if both sides have some; so does the entry of the top.
 //
-// It keeps 32 bytes for an entry of a. a is read once more to tell what differs, so an
+// It keeps 28 bytes for an entry of a. a is read once more to tell what differs, so an
 // archive has to be a regular file; b may be any. An archive with one name twice is
 // refused.
 func Verify(ctx context.Context, a, b string, o VerifyOptions) (told []Difference, differ int, err error) {
 	if err := checkPatterns(o.Directory.SkipXattrs); err != nil {
 		return nil, 0, err
 	}
+	o.Directory.anyOrder = true
 	v := &verifier{VerifyOptions: o, ctx: ctx, imprinter: newImprinter(), suspects: make(map[key]*suspect)}
 	if err := v.readA(a); err != nil {
 		return nil, 0, err
@@ -64,12 +65,20 @@ type verifier struct {
 	*imprinter
 	ctx  context.Context
 	a, b half
-	seen []bool // which of a's names b has: its files, then its links
-
-	onlyB, differ int
-	optional      [1 << optCount]int // names that differ in just those
-	suspects      map[key]*suspect
+	// groupsA and groupsB are what is a hard link to what, once all is read.
+	groupsA, groupsB *groups
+	state            []byte // of each name of a, as its bits below
+	onlyB            int
+	suspects         map[key]*suspect
+	kept             [1 << optCount]int // suspects, by their mask
 }
+
+// Bits of the state of a name.
+const (
+	inBoth   = 1 << iota
+	other           // it differs by itself
+	optShift = iota // from here on: the optional facts in which it differs
+)
 
 // suspect is a name that differs, or may.
 type suspect struct {
@@ -118,30 +127,26 @@ func (v *verifier) readA(path string) error {
 		return fmt.Errorf("%s: isn't a regular file: expected one, or a directory, since it is read twice", path)
 	}
 	err := v.each(path, func(e *Entry, name string, data io.Reader) error {
-		p, _, err := v.print(&v.a, e, name, data)
+		p, _, err := v.print(e, name, data)
 		if err != nil {
 			return err
 		}
-		if e.Type == TypeLink {
-			v.a.links.add(p)
-		} else {
-			v.a.files.add(p)
-		}
+		v.a.add(p, e.Type == TypeLink)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	v.a.group()
+	v.a.sort()
 	if twice, found := v.a.twice(); found {
 		return v.refuseTwice(path, twice)
 	}
-	v.seen = make([]bool, v.a.files.n+v.a.links.n)
+	v.state = make([]byte, v.a.Len())
 	return nil
 }
 
 // print is that of an entry; of a hard link the target's name is in place of the rest.
-func (v *verifier) print(s *half, e *Entry, name string, data io.Reader) (imprint, []byte, error) {
+func (v *verifier) print(e *Entry, name string, data io.Reader) (imprint, []byte, error) {
 	if e.Type == TypeLink {
 		target, err := cleanPath(e.Link)
 		if err != nil {
@@ -153,27 +158,7 @@ func (v *verifier) print(s *half, e *Entry, name string, data io.Reader) (imprin
 	if err != nil {
 		return imprint{}, nil, inEntry(e.Name, err)
 	}
-	for i, sum := range p.opt {
-		s.has[i] = s.has[i] || sum != 0
-	}
 	return p, content[:], nil
-}
-
-// twice is a name that is there more than once.
-func (s *half) twice() (key, bool) {
-	for _, l := range []*imprints{&s.files, &s.links} {
-		for i := 1; i < l.n; i++ {
-			if l.at(i).name == l.at(i-1).name {
-				return l.at(i).name, true
-			}
-		}
-	}
-	for i := range s.links.n {
-		if name := s.links.at(i).name; s.files.find(name) >= 0 {
-			return name, true
-		}
-	}
-	return key{}, false
 }
 
 func twiceError(name string) error {
@@ -196,16 +181,16 @@ func (v *verifier) refuseTwice(path string, twice key) error {
 func (v *verifier) readB(path string) error {
 	// Hard links are judged at the end, when all of them are known.
 	err := v.each(path, func(e *Entry, name string, data io.Reader) error {
-		p, content, err := v.print(&v.b, e, name, data)
+		p, content, err := v.print(e, name, data)
 		if err != nil {
 			return err
 		}
-		at := v.findA(p.name)
+		at := v.a.find(p.name)
 		if at >= 0 {
-			if v.seen[at] {
+			if v.state[at] != 0 {
 				return twiceError(e.Name)
 			}
-			v.seen[at] = true
+			v.state[at] = inBoth
 		}
 		s := &suspect{entry: e, name: name, content: content}
 		switch {
@@ -217,65 +202,50 @@ func (v *verifier) readB(path string) error {
 			}
 		case e.Type == TypeLink:
 		default:
-			v.compare(p, s)
+			v.compare(p, at, s)
 		}
+		// Of its files only that they have optional facts has to be known from here on.
 		if e.Type == TypeLink {
-			v.b.links.add(p)
+			v.b.add(p, true)
+		}
+		for i, sum := range p.opt {
+			v.b.has[i] = v.b.has[i] || sum != 0
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	v.b.group()
+	v.b.sort()
+	v.groupsA, v.groupsB = groupsOf(&v.a, &v.a), groupsOf(&v.b, &v.a)
 	return nil
 }
 
-// findA is the place of a name of a in seen.
-func (v *verifier) findA(name key) int {
-	if i := v.a.files.find(name); i >= 0 {
-		return i
-	}
-	if i := v.a.links.find(name); i >= 0 {
-		return v.a.files.n + i
-	}
-	return -1
-}
-
-// contentA is the imprint of the file that a has by a name.
-func (v *verifier) contentA(name key) (imprint, bool) {
-	i := v.a.files.find(v.a.root(name))
-	if i < 0 {
-		return imprint{}, false
-	}
-	return *v.a.files.at(i), true
-}
-
-// compare judges a file of b whose name a has.
-func (v *verifier) compare(p imprint, s *suspect) {
-	has, ok := v.contentA(p.name)
-	if !ok || has.core != p.core {
-		v.differ++
+// compare judges a file of b whose name a has at that place.
+func (v *verifier) compare(p imprint, at int, s *suspect) {
+	file := v.a.files.find(v.a.root(p.name))
+	if file < 0 || *v.a.files.cores.at(file) != p.core {
+		v.state[at] |= other
 		v.suspect(p.name, s)
 		return
 	}
-	for i := range has.opt {
-		if has.opt[i] != p.opt[i] {
+	for i, sum := range v.a.files.opts.at(file) {
+		if sum != p.opt[i] {
 			s.mask |= 1 << i
 		}
 	}
 	if s.mask != 0 {
-		v.optional[s.mask]++
+		v.state[at] |= byte(s.mask << optShift)
 		v.suspect(p.name, s)
 	}
 }
 
 // suspect remembers a name, as long as there aren't too many of its kind.
 func (v *verifier) suspect(name key, s *suspect) {
-	if s.mask != 0 && v.optional[s.mask] > v.Most || s.mask == 0 && v.onlyB+v.differ > v.Most {
-		return
+	if v.kept[s.mask] < v.Most {
+		v.kept[s.mask]++
+		v.suspects[name] = s
 	}
-	v.suspects[name] = s
 }
 
 // judge counts the names that differ, now that all is known.
@@ -286,74 +256,39 @@ func (v *verifier) judge() int {
 			counts |= 1 << i
 		}
 	}
-	total := v.onlyB
-	for mask, n := range v.optional {
-		if mask&counts != 0 {
-			total += n
-		}
-	}
 	for name, s := range v.suspects {
 		if s.mask != 0 && s.mask&counts == 0 {
 			delete(v.suspects, name)
 		}
 	}
-	top := v.name("")
-	for at, seen := range v.seen {
-		if name := v.nameA(at); !seen && name != top {
+	links := v.a.links.Len() > 0 || v.b.links.Len() > 0
+	top, total := v.name(""), v.onlyB
+	for at, state := range v.state {
+		name := v.a.name(at)
+		switch {
+		case state == 0 && name == top:
+		case state == 0:
 			total++
-			if len(v.suspects) < v.Most {
-				v.suspects[name] = &suspect{onlyA: true}
-			}
-		}
-	}
-	return total + v.judgeLinks() + v.differ
-}
-
-func (v *verifier) nameA(at int) key {
-	if at < v.a.files.n {
-		return v.a.files.at(at).name
-	}
-	return v.a.links.at(at - v.a.files.n).name
-}
-
-// judgeLinks counts the names, that both have, which are names of one file with others on
-// one half than on the other.
-func (v *verifier) judgeLinks() int {
-	total := 0
-	judge := func(name key) {
-		if v.findA(name) < 0 || !v.seen[v.findA(name)] {
-			return
-		}
-		a, b := v.a.groupOf(name), v.b.groupOf(name)
-		if a.sum == b.sum {
-			return
-		}
-		if s := v.suspects[name]; s != nil {
-			s.links = true
-			return // it is counted
-		}
-		total++
-		if len(v.suspects) < v.Most {
-			v.suspects[name] = &suspect{links: true}
-		}
-	}
-	// Each name once: those of a's groups, and those of b's that aren't in one of a.
-	for _, g := range v.a.groups {
-		judge(g.root)
-	}
-	for i := range v.a.links.n {
-		judge(v.a.links.at(i).name)
-	}
-	single := func(name key) bool { return v.a.groupOf(name).count == 1 }
-	for _, g := range v.b.groups {
-		if single(g.root) {
-			judge(g.root)
-		}
-	}
-	for i := range v.b.links.n {
-		if name := v.b.links.at(i).name; single(name) {
-			judge(name)
+			v.mark(name, func(s *suspect) { s.onlyA = true })
+		case links && v.groupsA.sum(name) != v.groupsB.sum(name):
+			total++
+			v.mark(name, func(s *suspect) { s.links = true })
+		case state&other != 0, int(state>>optShift)&counts != 0:
+			total++
 		}
 	}
 	return total
+}
+
+// mark says more of a suspect, or makes it one.
+func (v *verifier) mark(name key, say func(*suspect)) {
+	s := v.suspects[name]
+	if s == nil {
+		if len(v.suspects) >= v.Most {
+			return
+		}
+		s = &suspect{}
+		v.suspects[name] = s
+	}
+	say(s)
 }

@@ -46,6 +46,9 @@ func (v *verifier) tell(path string) (told []Difference, err error) {
 		if err != nil {
 			return inEntry(e.Name, err)
 		}
+		if len(files[id]) == 1 { // b may have its data at another of its names
+			files[id][0].name = name
+		}
 		for _, s := range files[id] {
 			told = append(told, v.explain(e, content[:], s)...)
 		}
@@ -81,7 +84,7 @@ func (v *verifier) byName(id key, name string, s *suspect) Difference {
 	if s.onlyA {
 		return Difference{Name: shown(name), What: OnlyInA}
 	}
-	a, b := v.a.groupOf(id).count, v.b.groupOf(id).count
+	a, b := v.groupsA.count(id), v.groupsB.count(id)
 	d := Difference{shown(name), "hard links", oneOf(a, "names"), oneOf(b, "names")}
 	if a == b {
 		d.B = oneOf(b, "others")
