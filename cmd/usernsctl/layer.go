@@ -251,7 +251,7 @@ func (p *program) watchedWriter(w io.Writer, what string) (watched io.Writer, fi
 }
 
 // bar is nil where standard error isn't a terminal. size is in bytes, -1 for unknown.
-func (p *program) bar(size int64, what string) (bar io.Writer, finish func()) {
+func (p *program) bar(size int64, what string) (bar *progressbar.ProgressBar, finish func()) {
 	if !isTerminal(p.stderr) {
 		return nil, func() {}
 	}

@@ -19,13 +19,16 @@ func (p *program) layerShiftVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "shift",
 		Usage:     "rewrite the IDs of a layer, and leave all else byte for byte",
-		UsageText: programName + " layer shift --to-host|--to-container --map INNER:OUTER:COUNT [flags] <IN >OUT",
+		UsageText: programName + " layer shift --to-host|--to-container --map INNER:OUTER:COUNT [--image] [flags] <IN >OUT",
 		Description: "A filter for tar archives (v7, ustar, GNU, pax): owners, POSIX ACLs and file capabilities are translated. What is\n" +
 			"compressed with gzip or zstd is unpacked and compressed the same way. An ID that the map doesn't hold is refused.\n" +
-			"On a failure standard output has got a part of the archive already; a file of --output is left as it was.",
+			"On a failure standard output has got a part of the archive already; a file of --output is left as it was.\n" +
+			"With --image every layer of an image is, and digests, manifests and configurations go along. Then nothing is written before\n" +
+			"all of it is known to be right; of a directory another is made, which mustn't be there yet.",
 		Flags: append([]cli.Flag{
 			yes(flagToHost, "from IDs inside of the container to those of the host"),
 			yes(flagToContainer, "from IDs of the host to those inside of the container"),
+			imageFlag(),
 			text(flagInput, "read this `FILE` instead of standard input"),
 			text(flagOutput, "write this `FILE` instead of standard output, when all of it is there"),
 		}, shiftFlags()...),
@@ -50,6 +53,9 @@ func (p *program) layerShift(c *cli.Context) (err error) {
 		if c.IsSet(name) && c.String(name) == "" {
 			return misused(verb, "--%s: is empty: expected a file", name)
 		}
+	}
+	if c.Bool(flagImage) {
+		return p.layerShiftImage(c, s)
 	}
 	from, closed, err := p.source(verb, c.String(flagInput))
 	if err != nil {

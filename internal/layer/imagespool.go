@@ -64,8 +64,8 @@ type interruptible struct {
 }
 
 func (r interruptible) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
 	}
 	n, err := r.Reader.Read(p)
 	if r.read != nil {
