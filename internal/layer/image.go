@@ -90,6 +90,11 @@ func (i *ImageShift) Layout(ctx context.Context, dst, src string) (err error) {
 		return err
 	}
 	defer func() { _ = root.Close() }()
+	// Before there is a stage, which may be in it.
+	source, err := openLayout(root)
+	if err != nil {
+		return err
+	}
 	stage, err := newStaging(dst)
 	if err != nil {
 		return err
@@ -101,10 +106,6 @@ func (i *ImageShift) Layout(ctx context.Context, dst, src string) (err error) {
 		return err
 	}
 	defer kept.close()
-	source, err := openLayout(root)
-	if err != nil {
-		return err
-	}
 	c := newConverter(ctx, i, source, kept)
 	if err := c.convert(); err != nil {
 		return err

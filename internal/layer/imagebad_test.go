@@ -189,11 +189,25 @@ func TestImageShiftRefuses(t *testing.T) {
 		"twisted member":       {withHeaders(tar.Header{Name: "a//b"}), "expected a relative path"},
 		"member twice":         {withHeaders(tar.Header{Name: "a"}, tar.Header{Name: "./a"}), "a: is there twice"},
 		"member and directory": {withHeaders(tar.Header{Name: "a"}, tar.Header{Typeflag: tar.TypeDir, Name: "a/"}), "a: is there twice"},
-		"device":               {withHeaders(tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3}), "null: is of type"},
-		"FIFO":                 {withHeaders(tar.Header{Typeflag: tar.TypeFifo, Name: "f"}), "f: is of type"},
-		"hard link out":        {withHeaders(tar.Header{Typeflag: tar.TypeLink, Name: "l", Linkname: "../x"}), "l: is a link to"},
-		"large headers":        {withHeaders(largeHeaders()...), "expected headers of at most"},
-		"many members":         {withHeaders(manyHeaders()...), "expected at most 65536 members"},
+		"blob that is a link": {changed(func(f files, l, _, _ string) {
+			f["elsewhere"], f[pathOf(l)] = f[pathOf(l)], linkTo+"../../elsewhere"
+		}), "is no regular file"},
+		"blob that is a directory": {withHeaders(tar.Header{Typeflag: tar.TypeDir, Name: "blobs/sha256/" + strings.Repeat("0", 64)}), "is no regular file"},
+		"layer with a slash":       {docker(func(f files) { f["manifest.json"] = `[{"Config":"config.json","Layers":["a/layer.tar/"]}]` }), "expected the path of a file"},
+		"many names":               {withFile("index.json", `{"manifests":[]`+strings.Repeat(`,"":0`, maxJSONElements)+`}`), "expected at most 16384 members"},
+		"size beyond all":          {withSize(whole, "777777777777\x00"), "truncated"},
+		"size near 2^63":           {withSize(whole, "\x80\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff"), "byte"},
+		"directory of a new name": {docker(func(f files) {
+			delete(f, "manifest.json")
+			f[hexOf(sum(f["config.json"]))+".json"] = f["config.json"]
+			f["manifest.json"] = `[{"Config":"` + hexOf(sum(f["config.json"])) + `.json","Layers":["a/layer.tar"]}]`
+			f[hexOf(sum(strings.Replace(f["config.json"], sum(tarOf(0, 1000)), sum(tarOf(100000, 101000)), 1)))+".json/x"] = ""
+		}), "would be below"},
+		"device":        {withHeaders(tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3}), "null: is of type"},
+		"FIFO":          {withHeaders(tar.Header{Typeflag: tar.TypeFifo, Name: "f"}), "f: is of type"},
+		"hard link out": {withHeaders(tar.Header{Typeflag: tar.TypeLink, Name: "l", Linkname: "../x"}), "l: is a link to"},
+		"large headers": {withHeaders(largeHeaders()...), "expected headers of at most"},
+		"many members":  {withHeaders(manyHeaders()...), "expected at most 65536 members"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := shiftImage(t, tc.in, false)
@@ -202,6 +216,19 @@ func TestImageShiftRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withSize is an archive whose first member says so of its size.
+func withSize(archive []byte, field string) []byte {
+	b := slices.Clone(archive)
+	copy(b[124:136], field)
+	copy(b[148:156], "        ")
+	total := 0
+	for _, c := range b[:512] {
+		total += int(c)
+	}
+	copy(b[148:156], fmt.Sprintf("%06o\x00 ", total))
+	return b
 }
 
 func withHeaders(headers ...tar.Header) []byte {

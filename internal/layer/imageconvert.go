@@ -47,7 +47,8 @@ func newConverter(ctx context.Context, i *ImageShift, s *imageSource, kept *spoo
 		}
 	}
 	c.progress = func(n int) {
-		if read += int64(n); i.Progress != nil {
+		read = min(read+int64(n), total) // some are read twice
+		if i.Progress != nil {
 			i.Progress(read, total)
 		}
 	}

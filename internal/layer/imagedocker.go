@@ -5,6 +5,7 @@ package layer
 import (
 	"fmt"
 	"path"
+	"strings"
 )
 
 // dockerImage is an image as manifest.json has it (Docker's image specification v1.2,
@@ -97,7 +98,7 @@ func (c *imageConverter) dockerImage(at jsonValue) (dockerImage, error) {
 // fileAt is the file that a path in a document leads to.
 func (c *imageConverter) fileAt(p jsonValue, field, name string) (*imageFile, error) {
 	clean, err := cleanName(name)
-	if err == nil && clean == "." {
+	if err == nil && (clean == "." || !strings.HasSuffix(name, clean)) {
 		err = fmt.Errorf("%q: expected the path of a file", name)
 	}
 	if err != nil {

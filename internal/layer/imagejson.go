@@ -108,6 +108,9 @@ func (p jsonValue) object() ([]jsonMember, error) {
 	}
 	var items []jsonMember
 	for decoder.More() {
+		if len(items) == maxJSONElements {
+			return nil, p.fail("expected at most %d members", maxJSONElements)
+		}
 		start := p.next(decoder)
 		token, err := decoder.Token()
 		if err != nil {

@@ -58,6 +58,9 @@ func (s *imageSource) add(m *imageFile) error {
 	if len(s.members) == maxImageFiles {
 		return fileError(m.name, "expected at most %d members in an image", maxImageFiles)
 	}
+	if _, blob := blobDigest(m.name); blob && !m.regular() {
+		return fileError(m.name, "is no regular file: expected one, as every blob is")
+	}
 	if before, ok := s.byName[m.name]; ok {
 		if !before.directory() || !m.directory() {
 			return fileError(m.name, "is there twice: readers differ in which one counts")
@@ -216,12 +219,14 @@ func openArchive(in io.ReaderAt, size int64) (*imageSource, error) {
 		if err := s.add(m); err != nil {
 			return nil, err
 		}
-		if end = at.at; m.regular() {
-			end += (header.Size + 511) &^ 511
+		end = at.at
+		if !m.regular() {
+			continue
 		}
-		if end > size {
-			return nil, fileError(name, "%d bytes are said to follow byte %d, and the archive ends at byte %d: it is truncated", header.Size, at.at, size)
+		if header.Size > size-end {
+			return nil, fileError(name, "%d bytes are said to follow byte %d, and the archive ends at byte %d: it is truncated", header.Size, end, size)
 		}
+		end += (header.Size + 511) &^ 511
 	}
 	if at.at < end+1024 {
 		return nil, fmt.Errorf("ends at byte %d, without the two blocks of zeros behind the last member: it is truncated", size)

@@ -43,6 +43,9 @@ type imageOutput struct {
 	link    string
 }
 
+// aDirectory stands where there might be a digest.
+const aDirectory digest = "a directory"
+
 // outputs is the files of the image in the order of those they come from. Two blobs that
 // have become one are written once.
 func (c *imageConverter) outputs() ([]imageOutput, error) {
@@ -52,6 +55,12 @@ func (c *imageConverter) outputs() ([]imageOutput, error) {
 		o := imageOutput{header: m.header, name: c.below(m.name), was: m.name, link: m.header.Linkname}
 		switch {
 		case m.directory():
+			if _, ok := names[o.name]; !ok {
+				names[o.name] = aDirectory
+			}
+			if names[o.name] != aDirectory {
+				return nil, fileError(m.name, "would be called %s, as another file is", o.name)
+			}
 			all = append(all, o)
 			continue
 		case !m.regular():
@@ -73,6 +82,13 @@ func (c *imageConverter) outputs() ([]imageOutput, error) {
 			}
 			names[o.name] = o.digest
 			all = append(all, o)
+		}
+	}
+	for _, o := range all {
+		for dir := path.Dir(o.name); dir != "."; dir = path.Dir(dir) {
+			if kind, ok := names[dir]; ok && kind != aDirectory {
+				return nil, fileError(o.was, "would be below %s, as another file is called then", dir)
+			}
 		}
 	}
 	return all, nil
@@ -101,10 +117,10 @@ func (c *imageConverter) copyTo(w io.Writer, o imageOutput) error {
 			return err
 		}
 		defer done()
-		in = io.LimitReader(interruptible{Reader: r, ctx: c.ctx}, o.content.size)
+		in = io.LimitReader(r, o.content.size)
 	}
 	sum := digesterLike(o.digest)
-	n, err := io.Copy(w, io.TeeReader(in, sum))
+	n, err := io.Copy(w, io.TeeReader(interruptible{Reader: in, ctx: c.ctx}, sum))
 	switch {
 	case err != nil:
 		return err
