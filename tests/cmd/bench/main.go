@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 )
@@ -28,25 +29,71 @@ func main() {
 	n := flag.Int("n", 100, "rounds of each row")
 	asJSON := flag.Bool("json", false, "print a JSON array of the rows")
 	million := flag.Bool("million", false, "the image of 1,000,000 files, too (some minutes)")
+	only := flag.String("only", "", "`NAME` of the rows to measure, instead of all: "+strings.Join(names(measurements(true)), ", "))
 	flag.Parse()
-	if *n < 1 || flag.NArg() > 0 {
+	chosen := choose(measurements(*million || *only != ""), *only)
+	if *n < 1 || flag.NArg() > 0 || chosen == nil {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := bench(*n, *asJSON, *million); err != nil {
+	if err := bench(*n, *asJSON, chosen); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(n int, asJSON, million bool) error {
+func bench(n int, asJSON bool, chosen []measurement) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	rows, err := measure(ctx, n, million)
+	rows, err := measure(ctx, n, chosen)
 	if err != nil {
 		return err
 	}
 	return write(os.Stdout, rows, asJSON)
+}
+
+// measurement is what gives one row or several, by its name for -only.
+type measurement struct {
+	name string
+	rows func(*world, int) ([]row, error)
+}
+
+// measurements is all of them, in their order, with the long one if million is set.
+func measurements(million bool) []measurement {
+	all := []measurement{
+		{"run", one(runs)}, {"state", one(states)}, {"memory", one(memory)}, {"shift", one(shifts(imageFiles, imageBytes))},
+	}
+	if million {
+		all = append(all, measurement{"million", one(shifts(1_000_000, 0))})
+	}
+	return append(all, measurement{"book", grants}, measurement{"creates", one(creates)}, measurement{"engines", dockerRuns}, measurement{"layer", layers})
+}
+
+func one(f func(*world, int) (row, error)) func(*world, int) ([]row, error) {
+	return func(w *world, n int) ([]row, error) {
+		r, err := f(w, n)
+		return []row{r}, err
+	}
+}
+
+func names(of []measurement) (all []string) {
+	for _, m := range of {
+		all = append(all, m.name)
+	}
+	return all
+}
+
+// choose is the measurement of that name, or all for an empty one; nil if there is none.
+func choose(from []measurement, name string) []measurement {
+	if name == "" {
+		return from
+	}
+	for _, m := range from {
+		if m.name == name {
+			return []measurement{m}
+		}
+	}
+	return nil
 }
 
 func write(w io.Writer, rows []row, asJSON bool) error {
@@ -58,34 +105,21 @@ func write(w io.Writer, rows []row, asJSON bool) error {
 	return enc.Encode(rows)
 }
 
-// measure makes a world, measures all rows in it, and leaves nothing of it.
-func measure(ctx context.Context, n int, million bool) (rows []row, err error) {
+// measure makes a world, measures rows in it, and leaves nothing of it.
+func measure(ctx context.Context, n int, chosen []measurement) (rows []row, err error) {
 	w, err := newWorld(ctx)
 	defer func() { err = errors.Join(err, w.remove()) }()
 	if err != nil {
 		return nil, err
 	}
-	measurements := []func(*world, int) (row, error){runs, states, memory, shifts(imageFiles, imageBytes)}
-	if million {
-		measurements = append(measurements, shifts(1_000_000, 0))
-	}
-	for _, f := range measurements {
-		r, err := f(w, n)
+	for _, m := range chosen {
+		more, err := m.rows(w, n)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, r)
+		rows = append(rows, more...)
 	}
-	large, err := grants(w, n)
-	if err != nil {
-		return nil, err
-	}
-	many, err := creates(w, n)
-	if err != nil {
-		return nil, err
-	}
-	engines, err := dockerRuns(w, n)
-	return append(append(append(rows, large...), many), engines...), err
+	return rows, nil
 }
 
 // row is a line of the table. Ratio is the median of ratios, each of one round;

@@ -93,25 +93,27 @@ func states(w *world, n int) (row, error) {
 	return newRow("state, passed through", "runc, and an exec of an empty Go program", 1.05, "ms", out[0], theirs), nil
 }
 
+// peak runs a command to its end, and gives the most MiB of memory that it had.
+func (w *world) peak(argv ...string) func(round string) (float64, error) {
+	return func(round string) (float64, error) {
+		cmd := command(round, append([]string{w.path("maxrss")}, argv...))
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, &said)
+		}
+		kib, err := strconv.Atoi(strings.TrimSpace(string(out)))
+		return float64(kib) / 1024, err
+	}
+}
+
 // memory is the most that the gate needs, up to its execve of a low-level
 // runtime that does nothing.
 func memory(w *world, n int) (row, error) {
-	peak := func(argv ...string) func(string) (float64, error) {
-		return func(round string) (float64, error) {
-			cmd := command(round, append([]string{w.path("maxrss")}, argv...))
-			var said bytes.Buffer
-			cmd.Stderr = &said
-			out, err := cmd.Output()
-			if err != nil {
-				return 0, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, &said)
-			}
-			kib, err := strconv.Atoi(strings.TrimSpace(string(out)))
-			return float64(kib) / 1024, err
-		}
-	}
 	out, err := w.turns(min(n, 20),
-		peak(w.gate("fake.toml", "run", "--bundle", w.path("ours"), "ours-%s")...),
-		peak(w.runc("run", "--bundle", w.path("plain"), "plain-%s")...))
+		w.peak(w.gate("fake.toml", "run", "--bundle", w.path("ours"), "ours-%s")...),
+		w.peak(w.runc("run", "--bundle", w.path("plain"), "plain-%s")...))
 	if err != nil {
 		return row{}, err
 	}

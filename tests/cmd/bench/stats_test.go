@@ -75,3 +75,18 @@ func TestTable(t *testing.T) {
 		t.Errorf("got\n%s", &b)
 	}
 }
+
+func TestChoose(t *testing.T) {
+	all := measurements(true)
+	if got := choose(all, ""); len(got) != len(all) || len(measurements(false)) != len(all)-1 {
+		t.Errorf("%d measurements of %d", len(got), len(all))
+	}
+	for _, name := range names(all) {
+		if got := choose(all, name); len(got) != 1 || got[0].name != name {
+			t.Errorf("%s: %v", name, names(got))
+		}
+	}
+	if got := choose(all, "layers"); got != nil {
+		t.Errorf("a name that is none: %v", names(got))
+	}
+}

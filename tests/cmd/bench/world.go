@@ -40,6 +40,7 @@ type world struct {
 	holding    bool
 	gatePath   string
 	runcPath   string
+	ctlPath    string
 }
 
 // newWorld makes it. What is there of it on error has to be removed, too.
@@ -50,7 +51,7 @@ func newWorld(ctx context.Context) (*world, error) {
 	}
 	// The gate refuses a runtime that a group could write.
 	syscall.Umask(0o022)
-	for name, to := range map[string]*string{"userns-runtime": &w.gatePath, "runc": &w.runcPath} {
+	for name, to := range map[string]*string{"userns-runtime": &w.gatePath, "runc": &w.runcPath, "usernsctl": &w.ctlPath} {
 		var err error
 		if *to, err = filepath.Abs("bin/" + name); err != nil {
 			return w, err
