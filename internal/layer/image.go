@@ -127,7 +127,11 @@ func archiveOf(ctx context.Context, in io.Reader, kept *spool) (*imageSource, er
 		start, err := f.Seek(0, io.SeekCurrent)
 		if err == nil && info.Mode().IsRegular() {
 			whole := io.NewSectionReader(f, start, info.Size()-start)
-			if isPlain(whole) {
+			head := make([]byte, min(sniffed, whole.Size()))
+			if _, err := whole.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+				return nil, err
+			}
+			if isPlain(head) {
 				return openArchive(whole, whole.Size())
 			}
 		}
@@ -150,13 +154,12 @@ func archiveOf(ctx context.Context, in io.Reader, kept *spool) (*imageSource, er
 	return s, nil
 }
 
-// isPlain says whether an archive isn't compressed. What it can't tell is no.
-func isPlain(whole io.ReaderAt) bool {
-	first := make([]byte, 512)
-	if n, err := whole.ReadAt(first, 0); err != nil {
-		first = first[:n]
-	}
-	r, packed, err := Decompress(bytes.NewReader(first))
+// sniffed is how much of what may be compressed is looked at, in bytes.
+const sniffed = 512
+
+// isPlain says whether what begins so isn't compressed. What can't be told is no.
+func isPlain(head []byte) bool {
+	r, packed, err := Decompress(bytes.NewReader(head))
 	if err != nil {
 		return false
 	}

@@ -117,6 +117,11 @@ func TestImageShiftRefuses(t *testing.T) {
 		"other layer": {changed(func(f files, l, _, _ string) {
 			f[pathOf(l)] = f[pathOf(l)][:20] + "\xff" + f[pathOf(l)][21:]
 		}), "its digest is"},
+		"other plain layer": {changed(func(f files, _, _, _ string) {
+			one := tarOf(0)
+			f.index(f.image(plainLayer, one))
+			f["blobs/sha256/"+hexOf(sum(one))] = "F" + one[1:] // whose header has a wrong checksum then
+		}), hexOf(sum("F" + tarOf(0)[1:]))},
 		"longer layer":       {changed(func(f files, l, _, _ string) { f[pathOf(l)] += "x" }), "bytes, and it has"},
 		"other unnamed blob": {changed(func(f files, _, _, _ string) { f["blobs/sha256/"+strings.Repeat("0", 64)] = "x" }), "its digest is"},
 		"large manifest": {changed(func(f files, _, _, _ string) {

@@ -3,6 +3,7 @@
 package layer
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 )
@@ -52,15 +53,22 @@ func (c *imageConverter) shiftLayer(m *imageFile, diff, stored digest) (b *blob,
 	defer done()
 	oldBlob, oldDiff := digesterLike(stored), digesterLike(diff)
 	newBlob, newDiff := digesterLike(stored), digesterLike(diff)
-
-	packed := io.TeeReader(in, oldBlob)
+	start := c.kept.end
+	buffered := bufio.NewReaderSize(in, 1<<16)
+	var packed io.Reader = buffered
+	var stage io.Writer = c.kept
+	if head, _ := buffered.Peek(sniffed); isPlain(head) && oldBlob.algorithm == oldDiff.algorithm {
+		// Then both are of the same bytes, which are counted once.
+		oldBlob, newBlob = oldDiff, newDiff
+	} else {
+		packed, stage = io.TeeReader(buffered, oldBlob), io.MultiWriter(c.kept, newBlob)
+	}
 	unpacked, kind, err := Decompress(packed)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = unpacked.Close() }()
-	start := c.kept.end
-	out, err := Compress(io.MultiWriter(c.kept, newBlob), kind)
+	out, err := Compress(stage, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +83,7 @@ func (c *imageConverter) shiftLayer(m *imageFile, diff, stored digest) (b *blob,
 	}
 	if err != nil {
 		// What is wrong with a blob that isn't the right one is of no interest.
+		_, _ = io.Copy(io.Discard, plain)
 		if _, drained := io.Copy(io.Discard, packed); drained == nil && stored != "" && oldBlob.digest() != stored {
 			err = notDigest(oldBlob.digest(), stored)
 		}

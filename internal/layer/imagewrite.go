@@ -110,17 +110,17 @@ func (c *imageConverter) linkOf(m *imageFile) string {
 // copyTo writes the content of a file. What comes from the source is seen again to be what
 // it was when it was judged.
 func (c *imageConverter) copyTo(w io.Writer, o imageOutput) error {
-	in := c.kept.section(o.content)
-	if o.content.from != nil {
-		r, done, err := c.source.open(o.content.from)
-		if err != nil {
-			return err
-		}
-		defer done()
-		in = io.LimitReader(r, o.content.size)
+	if o.content.from == nil {
+		_, err := io.Copy(w, interruptible{Reader: c.kept.section(o.content), ctx: c.ctx})
+		return err
 	}
+	r, done, err := c.source.open(o.content.from)
+	if err != nil {
+		return err
+	}
+	defer done()
 	sum := digesterLike(o.digest)
-	n, err := io.Copy(w, io.TeeReader(interruptible{Reader: in, ctx: c.ctx}, sum))
+	n, err := io.Copy(w, io.TeeReader(io.LimitReader(interruptible{Reader: r, ctx: c.ctx}, o.content.size), sum))
 	switch {
 	case err != nil:
 		return err
