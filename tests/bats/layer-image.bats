@@ -11,7 +11,7 @@ load docker
 setup_file() {
 	docker_file busybox || return
 	is_fit || return 0
-	needs podman skopeo umoci zstd || return 0
+	needs podman skopeo umoci zstd ctr || return 0
 	# Two images, of which one stands on the other, and which have a layer in common.
 	mkdir "$BATS_FILE_TMPDIR/context"
 	cat >"$BATS_FILE_TMPDIR/context/Dockerfile" <<-'DOCKER'
@@ -187,6 +187,25 @@ pod_load() {
 	# Layers there are plain, and so the archive comes back as it was.
 	cmp "$W/docker-archive" "$W/docker-archive.back"
 	rm -rf "$W/pod" "$W/run" /run/libpod /run/containers
+}
+
+@test "layer image: what containerd exports, a layout with manifest.json beside it" {
+	# dockerd's own, which has a namespace for everybody.
+	local ctr=(ctr --address "/run/docker/containerd/containerd.sock" --namespace "$UR_TAG") image=docker.io/library/one:1
+	must "${ctr[@]}" image import --no-unpack "$IN"
+	must "${ctr[@]}" image export "$W/exported" "$image"
+	has "$(tar -tf "$W/exported")" '^manifest.json$'
+	must "${ctr[@]}" image rm --sync "$image"
+	shifts host "$W/exported" "$W/shifted"
+	# Both find what is there, Docker by manifest.json.
+	must "${ctr[@]}" image import --no-unpack "$W/shifted"
+	must "${ctr[@]}" image check
+	has "$output" "^$image .*complete"
+	must "${ctr[@]}" image rm --sync "$image"
+	must docker load -i "$W/shifted"
+	owners "$START" "$(in_docker one:1)"
+	shifts container "$W/shifted" "$W/back"
+	cmp "$W/exported" "$W/back"
 }
 
 # refuses_image PATTERN ARGS...: layer shift --image fails so, and leaves nothing.
