@@ -58,11 +58,11 @@ func shortened(name string) string {
 }
 
 // inFile is as inEntry, of a path.
-func inFile(path string, err error) error {
+func inFile(at string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", path, bare(err))
+	return fmt.Errorf("%s: %w", at, bare(err))
 }
 
 // bare drops the path from the error of a system call, which is but the last name of the

@@ -123,7 +123,11 @@ func (s *staging) take() error {
 		if !made && !errors.Is(err, fs.ErrExist) {
 			return s.fail(err)
 		}
-		if s.dir, err = s.self.OpenDir(); err != nil {
+		s.dir, err = s.self.OpenDir()
+		if errors.Is(err, fs.ErrNotExist) { // another has just removed its own
+			continue
+		}
+		if err != nil {
 			return s.fail(err)
 		}
 		if err := s.own(); err != nil {

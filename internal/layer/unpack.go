@@ -172,18 +172,18 @@ func (u *unpacking) entry(e *Entry, data io.Reader) error {
 	if err := u.enter(dir); err != nil {
 		return inEntry(e.Name, err)
 	}
-	return inEntry(e.Name, u.file(linux.At{Dir: u.at.fd, Name: base}, e, name, data))
+	return inEntry(e.Name, u.file(linux.At{Dir: u.at.fd, Name: base}, e, data))
 }
 
 // file makes a in the directory that was entered.
-func (u *unpacking) file(a linux.At, e *Entry, name string, data io.Reader) error {
+func (u *unpacking) file(a linux.At, e *Entry, data io.Reader) error {
 	switch e.Type {
 	case TypeReg, TypeCont:
 		return u.regular(a, e, data)
 	case TypeDir:
 		return u.directory(a, e)
 	case TypeLink:
-		return u.link(a, e, name)
+		return u.link(a, e)
 	case TypeSymlink:
 		if e.Link == "" {
 			return errors.New("is a symbolic link to nothing: expected a target")
@@ -298,7 +298,7 @@ func (u *unpacking) dressDir(a linux.At, e *Entry, err error, again bool) error 
 
 // link gives a file that was made before one more name. Its header says nothing of its
 // own: it is the same file.
-func (u *unpacking) link(a linux.At, e *Entry, name string) error {
+func (u *unpacking) link(a linux.At, e *Entry) error {
 	target, err := cleanPath(e.Link)
 	if err != nil {
 		return fmt.Errorf("is a hard link to %s, which %w", e.Link, err)
