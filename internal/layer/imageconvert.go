@@ -81,9 +81,10 @@ func (c *imageConverter) convert() error {
 			return err
 		}
 	}
-	// What nothing names stays, and is what its name says.
+	// What nothing names stays, and is what its name says, if it is a digest.
 	for _, m := range c.source.members {
-		if want, ok := blobDigest(m.name); ok && m.regular() && len(c.placed[m]) == 0 {
+		if m.regular() && len(c.placed[m]) == 0 {
+			want, _ := blobDigest(m.name)
 			if err := c.keep(m, want); err != nil {
 				return err
 			}
@@ -122,7 +123,7 @@ func (c *imageConverter) read(m *imageFile, want digest) ([]byte, error) {
 	return raw, nil
 }
 
-// keep lets a file stay as it is, if it is what its digest says.
+// keep lets a file stay as it is, if it is what its digest says; "" where it has none.
 func (c *imageConverter) keep(m *imageFile, want digest) error {
 	if c.checked[m] {
 		return nil
@@ -136,11 +137,12 @@ func (c *imageConverter) keep(m *imageFile, want digest) error {
 	if _, err := io.Copy(sum, in); err != nil {
 		return fileError(m.name, "%w", err)
 	}
-	if got := sum.digest(); got != want {
+	got := sum.digest()
+	if want != "" && got != want {
 		return fileError(m.name, "%w", notDigest(got, want))
 	}
 	c.checked[m] = true
-	return c.place(m, &blob{old: want, new: want, size: m.header.Size, content: blobContent{from: m, size: m.header.Size}})
+	return c.place(m, &blob{old: got, new: got, size: m.header.Size, content: blobContent{from: m, size: m.header.Size}})
 }
 
 // rewrite has change make another text of a JSON text. What is read once isn't read again,

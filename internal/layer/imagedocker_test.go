@@ -5,6 +5,7 @@ package layer
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"io"
 	"maps"
 	"os"
@@ -147,6 +148,27 @@ func TestImageShiftLegacyIDs(t *testing.T) {
 	}
 	if got := shifted["repositories"]; !strings.Contains(got, `"latest":"`+top+`"`) {
 		t.Errorf("repositories: %s", got)
+	}
+}
+
+// Two images that differ in their owners alone become one, when all owners are nobody.
+func TestImageShiftDockerMerged(t *testing.T) {
+	f := files{"manifest.json": "["}
+	for i, layer := range []string{tarOf(70000), tarOf(80000)} {
+		id := hexOf(sum(`{"layer_id":"` + sum(layer) + `"}`))
+		config := `{"rootfs":{"type":"layers","diff_ids":["` + sum(layer) + `"]}}`
+		f[id+"/VERSION"], f[id+"/json"], f[id+"/layer.tar"] = "1.0", `{"id":"`+id+`"}`, layer
+		f[hexOf(sum(config))+".json"] = config
+		f["manifest.json"] += strings.Repeat(",", i) + `{"Config":"` + hexOf(sum(config)) + `.json","Layers":["` + id + `/layer.tar"]}`
+	}
+	f["manifest.json"] += "]"
+	var out bytes.Buffer
+	err := (&ImageShift{Shift: Shift{Map: imageMap, Squash: true}}).Archive(context.Background(), &out, bytes.NewReader(f.tar()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := filesOfTar(t, out.Bytes()); len(got) != 5 {
+		t.Errorf("%d files: %q", len(got), slices.Sorted(maps.Keys(got)))
 	}
 }
 

@@ -36,11 +36,11 @@ func (c *imageConverter) below(name string) string {
 // imageOutput is one file to be written.
 type imageOutput struct {
 	header  *tar.Header // of the source
-	name    string      // relative; of the archive's member the header's own, if it is unchanged
+	name    string      // now, and as it was
 	was     string
 	content blobContent // of a regular file
-	digest  digest      // of it, if it is known
-	link    string
+	digest  digest      // of it
+	link    string      // where a link leads
 }
 
 // aDirectory stands where there might be a digest.
@@ -55,28 +55,27 @@ func (c *imageConverter) outputs() ([]imageOutput, error) {
 		o := imageOutput{header: m.header, name: c.below(m.name), was: m.name, link: m.header.Linkname}
 		switch {
 		case m.directory():
-			if _, ok := names[o.name]; !ok {
-				names[o.name] = aDirectory
-			}
-			if names[o.name] != aDirectory {
+			if before, ok := names[o.name]; ok && before != aDirectory {
 				return nil, fileError(m.name, "would be called %s, as another file is", o.name)
+			} else if !ok || o.name == o.was {
+				all = append(all, o)
 			}
-			all = append(all, o)
+			names[o.name] = aDirectory
 			continue
 		case !m.regular():
 			o.link = c.linkOf(m)
-		case len(c.placed[m]) == 0:
-			o.content = blobContent{from: m, size: m.header.Size}
+			o.digest = digest("-> " + o.link)
 		}
+		// A link is there once, and has no content.
 		placed := c.placed[m]
-		if len(placed) == 0 {
-			placed = []*blob{{name: m.name, content: o.content}}
+		if !m.regular() {
+			placed = []*blob{{name: m.name, new: o.digest}}
 		}
 		for _, b := range placed {
 			o.name, o.content, o.digest = c.below(b.name), b.content, b.new
 			if before, ok := names[o.name]; ok {
-				if before == "" || before != o.digest {
-					return nil, fileError(m.name, "would be called %s, as another file is: expected names that are digests for blobs alone", o.name)
+				if before != o.digest {
+					return nil, fileError(m.name, "would be called %s, as another file is", o.name)
 				}
 				continue
 			}
@@ -126,7 +125,7 @@ func (c *imageConverter) copyTo(w io.Writer, o imageOutput) error {
 		return err
 	case n != o.content.size:
 		return fileError(o.was, "has %d bytes now: expected %d: was it changed meanwhile?", n, o.content.size)
-	case o.digest != "" && sum.digest() != o.digest:
+	case sum.digest() != o.digest:
 		return fileError(o.was, "%w", notDigest(sum.digest(), o.digest))
 	}
 	return nil
