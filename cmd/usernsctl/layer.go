@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -223,6 +224,22 @@ func onSignal(clean func()) (stop func()) {
 		close(done)
 		<-stopped
 	}
+}
+
+// untilSignal does what ends with its context, and then leaves nothing, before a signal
+// ends the program.
+func untilSignal(do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan struct{})
+	stop := onSignal(func() {
+		cancel()
+		<-done
+	})
+	err := do(ctx)
+	close(done)
+	stop()
+	return err
 }
 
 // watched is r, with a bar on standard error that shows how much of it was read, if that

@@ -115,17 +115,11 @@ func (p *program) layerUnpack(c *cli.Context) error {
 	}
 	defer closed()
 	debug.SetMemoryLimit(layerMemory)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	stop := onSignal(func() {
-		cancel()
-		<-done // nothing is left then
-	})
 	r, finish := p.watched(from, what)
-	err = layer.Unpack(ctx, r, words[0], o)
-	finish()
-	close(done)
-	stop()
+	err = untilSignal(func(ctx context.Context) error {
+		defer finish()
+		return layer.Unpack(ctx, r, words[0], o)
+	})
 	if err != nil {
 		return p.diskFailed(verb, o.Shift.Squash, err)
 	}

@@ -54,8 +54,8 @@ func (p *program) layerShift(c *cli.Context) (err error) {
 			return misused(verb, "--%s: is empty: expected a file", name)
 		}
 	}
-	if c.Bool(flagImage) {
-		return p.layerShiftImage(c, s)
+	if c.Bool(flagImage) && isDirectory(c.String(flagInput)) {
+		return p.shiftLayout(c, s)
 	}
 	from, closed, err := p.source(verb, c.String(flagInput))
 	if err != nil {
@@ -71,9 +71,13 @@ func (p *program) layerShift(c *cli.Context) (err error) {
 	if c.IsSet(flagInput) {
 		what = c.String(flagInput)
 	}
-	r, finish := p.watched(from, what)
-	_, err = s.Blob(to.Writer, r)
-	finish()
+	if c.Bool(flagImage) {
+		err = p.shiftArchive(c, s, to.Writer, from, what)
+	} else {
+		r, finish := p.watched(from, what)
+		_, err = s.Blob(to.Writer, r)
+		finish()
+	}
 	if err != nil {
 		return p.layerFailed(verb, s.Squash, fmt.Errorf("%s: %w", what, err))
 	}

@@ -15,6 +15,9 @@
 // readers would understand differently, is an error that names the entry and the
 // byte of the archive, uncompressed. What is kept in memory has a limit.
 //
+// A whole image is shifted by its layers, and by writing anew whatever names them:
+// [ImageShift].
+//
 // It doesn't know which map is right (pkg/registry), nor how an engine keeps its
 // layers.
 package layer
