@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -82,7 +83,7 @@ func (p *program) tellRoot(do *configuring) {
 		say = plannedRoot
 	}
 	for _, s := range do.root.steps {
-		do.result = append(do.result, engines.Step{Action: s.Action, File: s.Path, To: s.To})
+		do.result = append(do.result, engines.Step{Action: s.Action, File: s.Path, To: cmp.Or(s.To, s.Owner, s.Mode)})
 		fmt.Fprintln(&p.out, visible(say(s)))
 	}
 }
