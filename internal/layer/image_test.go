@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -49,7 +50,8 @@ func layouts() map[string]struct {
 	about := referrers.blob(ociManifest, `{"schemaVersion":2,"artifactType":"application/spdx","config":`+none+`,"layers":[`+sbom+`],"subject":`+subject+`,"annotations":{"of":"`+digestOf(subject)+`"}}`)
 	elsewhere := referrers.blob(ociManifest, `{"config":`+none+`,"layers":[],"subject":`+descriptorOf(ociManifest, sum("elsewhere"), 9)+`}`)
 	oras := referrers.blob(ociManifest, `{"config":`+none+`,"layers":[`+referrers.blob(plainLayer, "not a tar")+`]}`)
-	referrers.index(about, subject, elsewhere, oras)
+	related := referrers.blob(ociIndex, `{"manifests":[],"subject":`+subject[:len(subject)-1]+`,"annotations":{"is":"`+digestOf(subject)+`"}},"annotations":{"of":"`+digestOf(subject)+`"}}`)
+	referrers.index(related, about, subject, elsewhere, oras)
 
 	embedded := files{}
 	manifest := embedded.image(plainLayer, one)
@@ -62,6 +64,11 @@ func layouts() map[string]struct {
 	strong["blobs/sha512/"+hexOf(sum512(one))] = one
 	strong.index(strong.blob(dockerManifest, `{"mediaType":"`+dockerManifest+`","config":`+descriptorOf(dockerConfig, sum512(config), len(config))+
 		`,"layers":[`+descriptorOf("application/vnd.docker.image.rootfs.diff.tar", sum512(one), len(one))+`]}`))
+
+	annotated := files{}
+	layer := annotated.blob(plainLayer, one)
+	config = annotated.blob(ociConfig, `{"rootfs":{"type":"layers","diff_ids":["`+sum(one)+`"]}}`, `,"annotations":{"of":"`+digestOf(layer)+`"}`)
+	annotated.index(annotated.blob(ociManifest, `{"config":`+config+`,"layers":[`+layer+`],"annotations":null,"subject":null}`))
 
 	extra := files{}
 	extra.index(extra.image(gzipLayer, one))
@@ -80,7 +87,7 @@ func layouts() map[string]struct {
 		layers int
 	}{
 		"nested indexes": {nested, 2}, "platforms and an attestation": {platforms, 3}, "referrers": {referrers, 1},
-		"content as data": {embedded, 1}, "sha512": {strong, 1}, "more than there is to be": {extra, 1}, "1,000 manifests": {many, 1000},
+		"content as data": {embedded, 1}, "annotated configuration": {annotated, 1}, "sha512": {strong, 1}, "more than there is to be": {extra, 1}, "1,000 manifests": {many, 1000},
 		"nothing": {files{}.index(), 0},
 	}
 	for _, kind := range []string{plainLayer, gzipLayer, zstdLayer} {
@@ -161,7 +168,7 @@ func TestImageShiftDirectory(t *testing.T) {
 	for name, tc := range layouts() {
 		t.Run(name, func(t *testing.T) {
 			in := tc.files.dir(t)
-			if err := os.Chmod(in, 0o750); err != nil {
+			if err := errors.Join(os.Chmod(in, 0o750), os.Chmod(filepath.Join(in, "index.json"), 0o640), os.Mkdir(filepath.Join(in, "d"), 0o510)); err != nil {
 				t.Fatal(err)
 			}
 			parent := t.TempDir()
@@ -170,9 +177,11 @@ func TestImageShiftDirectory(t *testing.T) {
 				t.Fatal(err)
 			}
 			sameFiles(t, filesOfTar(t, mustShift(t, tc.files.tar(), false)), filesOfDir(t, out))
-			info, err := os.Stat(out)
-			if err != nil || info.Mode().Perm() != 0o750 {
-				t.Errorf("mode %v, %v", info.Mode(), err)
+			for name, want := range map[string]os.FileMode{".": 0o750, "index.json": 0o640, "d": 0o510, "oci-layout": 0o644} {
+				info, err := os.Stat(filepath.Join(out, name))
+				if err != nil || info.Mode().Perm() != want {
+					t.Errorf("%s: mode %v, %v, want %v", name, info.Mode(), err, want)
+				}
 			}
 			sameFiles(t, tc.files, filesOfDir(t, in))
 			if entries, err := os.ReadDir(parent); err != nil || len(entries) != 1 {

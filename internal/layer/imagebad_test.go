@@ -122,6 +122,32 @@ func TestImageShiftRefuses(t *testing.T) {
 			f.index(f.image(plainLayer, one))
 			f["blobs/sha256/"+hexOf(sum(one))] = "F" + one[1:] // whose header has a wrong checksum then
 		}), hexOf(sum("F" + tarOf(0)[1:]))},
+		"same layer, otherwise compressed": {changed(func(f files, l, c, _ string) {
+			one := tarOf(0)
+			other := compressed("gzip", one[:512]) + compressed("gzip", one[512:])
+			f[pathOf(l)] = other
+			f.index(f.blob(ociManifest, `{"config":`+c+`,"layers":[`+descriptorOf(gzipLayer, digestOf(l), len(other))+`]}`))
+		}), "its digest is"},
+		"large plain layer, changed at the start": {changed(func(f files, _, _, _ string) {
+			one := tarOf(0) + strings.Repeat("\x00", 8<<20)
+			f.index(f.image(plainLayer, one))
+			f["blobs/sha256/"+hexOf(sum(one))] = "F" + one[1:]
+		}), hexOf(sum("F" + tarOf(0)[1:] + strings.Repeat("\x00", 8<<20)))},
+		"one layer, two diff IDs": {changed(func(f files, l, _, m string) {
+			c := f.blob(ociConfig, `{"rootfs":{"type":"layers","diff_ids":["`+sum("x")+`"]}}`)
+			f.index(m, f.blob(ociManifest, `{"config":`+c+`,"layers":[`+l+`]}`))
+		}), "its diff ID is " + sum(tarOf(0)) + ": expected " + sum("x")},
+		"capitals alone": {withFile("index.json", `{"Manifests":[]}`), `member "Manifests"`},
+		"many links": {docker(func(f files) {
+			f["l0"] = linkTo + "config.json"
+			for i := range maxImageLinks {
+				f[fmt.Sprint("l", i+1)] = linkTo + fmt.Sprint("l", i)
+			}
+		}), "is a link to"},
+		"sparse": {sparseMember(), "index.json: is stored as a sparse file"},
+		"sources of another layer": {docker(func(f files) {
+			f["manifest.json"] = `[{"Config":"config.json","Layers":["a/layer.tar"],"LayerSources":{"` + sum("x") + `":` + descriptorOf(plainLayer, sum(f["a/layer.tar"]), len(f["a/layer.tar"])) + `}}]`
+		}), "isn't the layer that has this diff ID"},
 		"longer layer":       {changed(func(f files, l, _, _ string) { f[pathOf(l)] += "x" }), "bytes, and it has"},
 		"other unnamed blob": {changed(func(f files, _, _, _ string) { f["blobs/sha256/"+strings.Repeat("0", 64)] = "x" }), "its digest is"},
 		"large manifest": {changed(func(f files, _, _, _ string) {
@@ -221,6 +247,21 @@ func TestImageShiftRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func sparseMember() []byte {
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	if err := w.WriteEntry(&Entry{Name: "index.json", Type: TypeReg, Size: 1 << 20, Data: []Segment{{Offset: 4096, Length: 4096}}}); err != nil {
+		panic(err)
+	}
+	if _, err := w.Write(make([]byte, 4096)); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
 }
 
 // withSize is an archive whose first member says so of its size.
@@ -370,6 +411,54 @@ func TestImageShiftCancelled(t *testing.T) {
 type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+// What is changed after it was judged, and before it is written, is seen.
+func TestImageShiftChangedMeanwhile(t *testing.T) {
+	for name, change := range map[string]func(path string, size int64) error{
+		"other bytes": func(path string, size int64) error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("x"), size-1<<20)
+			return errors.Join(err, f.Close())
+		},
+		"shorter": func(path string, size int64) error { return os.Truncate(path, size-1<<20) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := files{}
+			f.index(f.image(plainLayer, tarOf(0)))
+			f["z"] = strings.Repeat("z", 4<<20) // the last
+			in := f.tar()
+			path := filepath.Join(t.TempDir(), "image")
+			if err := os.WriteFile(path, in, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			src, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			done := false
+			dst := writeFunc(func(p []byte) (int, error) {
+				if !done {
+					done = true
+					return len(p), change(path, int64(len(in)))
+				}
+				return len(p), nil
+			})
+			err = (&ImageShift{Shift: Shift{Map: imageMap}, TempDir: t.TempDir()}).Archive(context.Background(), dst, src)
+			want := map[string]string{"other bytes": "z: its digest is", "shorter": "z: has"}[name]
+			if err == nil || !strings.Contains(err.Error(), want) || !done {
+				t.Errorf("got %v, want %q in it", err, want)
+			}
+		})
+	}
+}
+
+type writeFunc func([]byte) (int, error)
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Where there is no room, the error says where.
 func TestImageShiftNoSpace(t *testing.T) {

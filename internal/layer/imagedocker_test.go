@@ -75,10 +75,12 @@ func dockerSaves() map[string]files {
 	}
 	// Names that say nothing.
 	plain := files{"config.json": base, "a/layer.tar": one, "manifest.json": `[{"Config":"config.json","Layers":["a/layer.tar"]}]`}
+	odd := files{"a&<b>/" + hexOf(sum(base)) + ".json": base, hexOf(sum(one)) + "-layer": one,
+		"manifest.json": `[{"Config":"./a&<b>/` + hexOf(sum(base)) + `.json","Layers":["` + hexOf(sum(one)) + `-layer"]}]`}
 	// IDs that nobody can compute stay.
 	foreign := files{"manifest.json": `[{"Config":"config.json","Layers":["` + strings.Repeat("ab", 32) + `/layer.tar"]}]`, "config.json": base,
 		strings.Repeat("ab", 32) + "/layer.tar": one, strings.Repeat("ab", 32) + "/json": `{"id":"` + strings.Repeat("ab", 32) + `"}`}
-	return map[string]files{"docker": old, "podman": podman, "docker 25": recent, "google": google, "plain names": plain, "foreign IDs": foreign}
+	return map[string]files{"docker": old, "podman": podman, "docker 25": recent, "google": google, "plain names": plain, "odd names": odd, "foreign IDs": foreign}
 }
 
 func TestImageShiftDockerSave(t *testing.T) {
@@ -209,6 +211,24 @@ func TestImageShiftHeaders(t *testing.T) {
 		if h, err := r.Next(); err != nil || h.Mode != 0o444 {
 			t.Errorf("the fourth is %v, %v", h, err)
 		}
+	}
+}
+
+// The names of files are those that they are called by in manifest.json.
+func TestImageShiftOddNames(t *testing.T) {
+	shifted := filesOfTar(t, mustShift(t, dockerSaves()["odd names"].tar(), false))
+	one := tarOf(100000, 101000)
+	config := `{"os":"linux","rootfs":{"type":"layers","diff_ids":["` + sum(one) + `"]}}`
+	want := files{"a&<b>/" + hexOf(sum(config)) + ".json": config, hexOf(sum(tarOf(0, 1000))) + "-layer": one,
+		"manifest.json": `[{"Config":"./a&<b>/` + hexOf(sum(config)) + `.json","Layers":["` + hexOf(sum(tarOf(0, 1000))) + `-layer"]}]`}
+	sameFiles(t, want, shifted)
+}
+
+func TestImageWriteHeader(t *testing.T) {
+	w := tar.NewWriter(io.Discard)
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "x", Size: 9 << 30, Format: tar.FormatUSTAR}
+	if err := writeHeader(w, h); err != nil {
+		t.Errorf("9 GiB, which ustar can't say: %v", err)
 	}
 }
 

@@ -77,10 +77,6 @@ func (c *imageConverter) shiftLayer(m *imageFile, diff, stored digest) (b *blob,
 	if err == nil {
 		err = out.Close()
 	}
-	if err == nil {
-		// Behind the end of what is compressed there may be more, which the digest counts.
-		_, err = io.Copy(io.Discard, packed)
-	}
 	if err != nil {
 		// What is wrong with a blob that isn't the right one is of no interest.
 		_, _ = io.Copy(io.Discard, plain)

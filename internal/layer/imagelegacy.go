@@ -78,7 +78,6 @@ func (c *imageConverter) legacy(images []dockerImage) error {
 	if err != nil {
 		return err
 	}
-	done := map[*legacyImage]bool{}
 	for _, image := range images {
 		var before, after []digest
 		for _, diff := range image.config.diffs {
@@ -99,10 +98,6 @@ func (c *imageConverter) legacy(images []dockerImage) error {
 						continue
 					}
 					next = append(next, l.id)
-					if done[l] {
-						continue
-					}
-					done[l] = true
 					c.renamed[l.id] = l.computed(rule, after[i], c.renamed[parent])
 					if err := c.rewriteLegacy(l); err != nil {
 						return err

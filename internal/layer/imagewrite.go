@@ -152,12 +152,8 @@ func (c *imageConverter) writeArchive(w io.Writer) error {
 		if header.Typeflag == tar.TypeReg {
 			header.Size = o.content.size
 		}
-		if err := archive.WriteHeader(&header); err != nil {
-			// Such as one whose new size its format can't hold.
-			header.Format = tar.FormatUnknown
-			if err := archive.WriteHeader(&header); err != nil {
-				return fileError(o.name, "%w", err)
-			}
+		if err := writeHeader(archive, &header); err != nil {
+			return fileError(o.name, "%w", err)
 		}
 		if header.Typeflag == tar.TypeReg {
 			if err := c.copyTo(archive, o); err != nil {
@@ -171,6 +167,17 @@ func (c *imageConverter) writeArchive(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// writeHeader writes a header in the format that it came in, or else in one that can hold
+// what it says now.
+func writeHeader(w *tar.Writer, header *tar.Header) error {
+	err := w.WriteHeader(header)
+	if err != nil && header.Format != tar.FormatUnknown { // what is wrong with dst is so the second time, too
+		header.Format = tar.FormatUnknown
+		err = w.WriteHeader(header)
+	}
+	return err
 }
 
 // destination tells errors of what is written from those of what is read.
