@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,11 +123,14 @@ func widen(stream any) {
 }
 
 // goods is what an archive is written to: a file, which comes into its place when it is
-// whole, or standard output.
+// whole, or standard output. Until then the file has no name where the filesystem can do that
+// (open(2), O_TMPFILE), so that nothing of it stays, however the program ends.
 type goods struct {
 	io.Writer
-	file *os.File // beside its place; nil for standard output
-	path string   // its place
+	file  *os.File // nil for standard output
+	path  string   // its place
+	temp  string   // its name beside that
+	named bool     // it has that name from the first
 	// mu is held by who ends it: the program, or a signal.
 	mu    sync.Mutex
 	ended bool
@@ -154,8 +158,13 @@ func (p *program) destination(verb, name string) (*goods, error) {
 	g.stop = onSignal(func() { _ = g.end(false) })
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.temp = filepath.Join(dir, fmt.Sprintf(".%s.%d", base, os.Getpid()))
 	// As the shell makes one: who may read it is the umask's to say.
-	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf(".%s.%d", base, os.Getpid())), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302: the umask's
+	f, err := os.OpenFile(cmp.Or(dir, "."), os.O_WRONLY|unix.O_TMPFILE, 0o666) //nolint:gosec // G302: the umask's
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+		g.named = true
+		f, err = os.OpenFile(g.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302: the umask's
+	}
 	if err != nil {
 		g.stop()
 		return nil, failed("", "%s: %w", verb, err)
@@ -172,18 +181,34 @@ func (g *goods) end(whole bool) error {
 		return nil
 	}
 	g.ended = true
-	var err error
-	if whole {
-		err = g.file.Sync()
+	if !whole {
+		return errors.Join(g.file.Close(), g.discard())
+	}
+	err := g.file.Sync()
+	if err == nil && !g.named {
+		// linkat(2) doesn't replace a file, as rename(2) does.
+		err = unix.Linkat(unix.AT_FDCWD, linux.FDPath(g.file), unix.AT_FDCWD, g.temp, unix.AT_SYMLINK_FOLLOW)
+		if err != nil {
+			err = &os.PathError{Op: "linkat", Path: g.temp, Err: err}
+		}
+		g.named = err == nil
 	}
 	err = errors.Join(err, g.file.Close())
-	if whole && err == nil {
-		err = os.Rename(g.file.Name(), g.path)
+	if err == nil {
+		err = os.Rename(g.temp, g.path)
 	}
-	if !whole || err != nil {
-		err = errors.Join(err, os.Remove(g.file.Name()))
+	if err != nil {
+		err = errors.Join(err, g.discard())
 	}
 	return err
+}
+
+// discard removes the name beside the place, if the file has one.
+func (g *goods) discard() error {
+	if !g.named {
+		return nil
+	}
+	return os.Remove(g.temp)
 }
 
 // close ends what was written, for a verb that ends with err, and gives the error with

@@ -5,10 +5,12 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,7 +148,7 @@ func TestLayerShiftFiles(t *testing.T) {
 
 // TestLayerShiftSignal ends the program in the middle: see TestMain.
 func TestLayerShiftSignal(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		dir := t.TempDir()
 		cmd := exec.Command(os.Args[0], "layer", "shift", "--to-host", "--map", someMap, "--output", filepath.Join(dir, "out"))
 		cmd.Env = append(os.Environ(), asProgram+"=1")
@@ -160,19 +162,10 @@ func TestLayerShiftSignal(t *testing.T) {
 		if _, err := io.WriteString(stdin, aLayer(t, 0)[:600]); err != nil {
 			t.Fatal(err)
 		}
-		deadline := time.Now().Add(10 * time.Second)
-		for {
-			beside, err := filepath.Glob(filepath.Join(dir, ".out.*"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(beside) == 1 {
-				break
-			}
+		for deadline := time.Now().Add(10 * time.Second); !hasOpenIn(cmd.Process.Pid, dir); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("nothing was begun")
 			}
-			time.Sleep(time.Millisecond)
 		}
 		if err := cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
@@ -185,6 +178,16 @@ func TestLayerShiftSignal(t *testing.T) {
 			t.Errorf("%s: left behind: %v, %v", signal, left, err)
 		}
 	}
+}
+
+// hasOpenIn says whether a process has a file open in a directory, with a name or without.
+func hasOpenIn(pid int, dir string) bool {
+	fds := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, _ := os.ReadDir(fds) // of none as yet
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		to, err := os.Readlink(filepath.Join(fds, e.Name()))
+		return err == nil && strings.HasPrefix(to, dir+"/")
+	})
 }
 
 // asProgram has the tests' own program be the program that is tested.
