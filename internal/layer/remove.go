@@ -33,35 +33,8 @@ func remove(a linux.At) error {
 // empty removes all that is in a directory. However deep it is, two directories are open
 // at a time: those in its directories are moved up into itself first.
 func empty(dir linux.FD) error {
-	buf := make([]byte, namesBuffer)
 	next := 0
-	for again := true; again; {
-		again = false
-		if err := dir.Rewind(); err != nil {
-			return err
-		}
-		for {
-			names, err := dir.Names(buf)
-			if err != nil {
-				return err
-			}
-			if len(names) == 0 {
-				break
-			}
-			for _, name := range names {
-				again = true // what was moved up may not have been listed
-				a := linux.At{Dir: dir, Name: name}
-				err := a.Remove()
-				if errors.Is(err, linux.ErrIsDirectory) {
-					err = flatten(a, &next)
-				}
-				if err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-		}
-	}
-	return nil
+	return clearOf(dir, func(a linux.At) error { return flatten(a, &next) })
 }
 
 // flatten removes a directory, and moves those in it to its own one, under names that
@@ -72,6 +45,15 @@ func flatten(a linux.At, next *int) error {
 		return err
 	}
 	defer dir.Close()
+	if err := clearOf(dir, func(in linux.At) error { return moveUp(in, a.Dir, next) }); err != nil {
+		return err
+	}
+	return a.RemoveDir()
+}
+
+// clearOf removes all that is in a directory, of directories by a call. It begins anew
+// until nothing is listed: what was moved up meanwhile may not have been.
+func clearOf(dir linux.FD, directory func(a linux.At) error) error {
 	buf := make([]byte, namesBuffer)
 	for again := true; again; {
 		again = false
@@ -88,18 +70,18 @@ func flatten(a linux.At, next *int) error {
 			}
 			again = true
 			for _, name := range names {
-				in := linux.At{Dir: dir, Name: name}
-				err := in.Remove()
+				a := linux.At{Dir: dir, Name: name}
+				err := a.Remove()
 				if errors.Is(err, linux.ErrIsDirectory) {
-					err = moveUp(in, a.Dir, next)
+					err = directory(a)
 				}
-				if err != nil {
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
 			}
 		}
 	}
-	return a.RemoveDir()
+	return nil
 }
 
 func moveUp(a linux.At, to linux.FD, next *int) error {
