@@ -114,11 +114,12 @@ func isTerminal(stream any) bool {
 	return err == nil
 }
 
-// widen gives a pipe as much room as a user may give one, so that both ends wait less
-// often. One that can't have it is as good, but slower.
+// widen gives a pipe more room, so that both ends wait less often: half of what a user may
+// give one, since with more it is no longer in the cache when it is read. One that can't have
+// it is as good, but slower.
 func widen(stream any) {
 	if f, ok := stream.(*os.File); ok {
-		_ = linux.SetPipeSize(f, 1<<20)
+		_ = linux.SetPipeSize(f, 512<<10)
 	}
 }
 
