@@ -88,10 +88,12 @@ immortal() {
 			on_terminal /usr/bin/docker exec -it -u "$user" "$runtime" sh -c 'test -t 0 && tty; id -u; echo hi >/dev/tty; ls -ln $(tty) | cut -c 1-30; exit 4'
 			is 4 "$status"
 			has "$output" hi
+			has "$output" /dev/pts/
+			# Which one depends on when the terminal of the call before is gone.
+			output=$(sed 's,/dev/pts/[0-9]*,/dev/pts/N,' <<<"$output")
 			is "${want:=$output}" "$output" "output, runc's first"
 		done
 	done
-	has "$output" /dev/pts/
 }
 
 @test "docker life: restarted 20 times" {
