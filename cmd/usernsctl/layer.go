@@ -88,20 +88,32 @@ func (p *program) layerFailed(verb string, squash bool, err error) error {
 	return failed(hint, "%s: %w", verb, err)
 }
 
-// source opens what is read: a file, or standard input for the name "".
-func (p *program) source(verb, name string) (r io.Reader, closed func(), err error) {
+// fileOf reads a flag that names a file, "" where it isn't given.
+func fileOf(c *cli.Context, flag string) (string, error) {
+	if c.IsSet(flag) && c.String(flag) == "" {
+		return "", misused(verbOf(c), "--%s: is empty: expected a file", flag)
+	}
+	return c.String(flag), nil
+}
+
+// input opens what is read, and says what it is: the file of --input, or standard input.
+func (p *program) input(c *cli.Context) (from io.Reader, closed func(), what string, err error) {
+	name, err := fileOf(c, flagInput)
+	if err != nil {
+		return nil, nil, "", err
+	}
 	if name != "" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, nil, failed("", "%s: %w", verb, err)
+			return nil, nil, "", failed("", "%s: %w", verbOf(c), err)
 		}
-		return f, func() { f.Close() }, nil
+		return f, func() { f.Close() }, name, nil
 	}
 	if isTerminal(p.stdin) {
-		return nil, nil, misused(verb, "standard input is a terminal: expected an archive: <FILE")
+		return nil, nil, "", misused(verbOf(c), "standard input is a terminal: expected an archive: <FILE")
 	}
 	widen(p.stdin)
-	return p.stdin, func() {}, nil
+	return p.stdin, func() {}, "standard input", nil
 }
 
 // isTerminal says whether a stream is one, of whatever width.
@@ -138,8 +150,16 @@ type goods struct {
 	stop  func() // watching for signals
 }
 
-// destination opens what is written: a file, or standard output for the name "".
-func (p *program) destination(verb, name string) (*goods, error) {
+// unnamed opens a file that has no name; in tests, the way of a filesystem that can't.
+var unnamed = unix.O_TMPFILE
+
+// output opens what is written: the file of --output, or standard output.
+func (p *program) output(c *cli.Context) (*goods, error) {
+	verb := verbOf(c)
+	name, err := fileOf(c, flagOutput)
+	if err != nil {
+		return nil, err
+	}
 	if name == "" {
 		if isTerminal(p.stdout) {
 			return nil, misused(verb, "standard output is a terminal: expected a file or a pipe: >FILE")
@@ -161,7 +181,7 @@ func (p *program) destination(verb, name string) (*goods, error) {
 	defer g.mu.Unlock()
 	g.temp = filepath.Join(dir, fmt.Sprintf(".%s.%d", base, os.Getpid()))
 	// As the shell makes one: who may read it is the umask's to say.
-	f, err := os.OpenFile(cmp.Or(dir, "."), os.O_WRONLY|unix.O_TMPFILE, 0o666) //nolint:gosec // G302: the umask's
+	f, err := os.OpenFile(cmp.Or(dir, "."), os.O_WRONLY|unnamed, 0o666) //nolint:gosec // G302: the umask's
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
 		g.named = true
 		f, err = os.OpenFile(g.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302: the umask's

@@ -6,9 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"runtime/debug"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -56,26 +55,6 @@ func (p *program) diskFailed(verb string, squash bool, err error) error {
 		return failed(command(append(p.args, "--"+flagSkipXattrs, x.Name)...), "%s: %w", verb, err)
 	}
 	return p.layerFailed(verb, squash, err)
-}
-
-// input opens what is read, and says what it is.
-func (p *program) input(c *cli.Context) (from io.Reader, closed func(), what string, err error) {
-	what = "standard input"
-	if c.IsSet(flagInput) {
-		if what = c.String(flagInput); what == "" {
-			return nil, nil, "", misused(verbOf(c), "--%s: is empty: expected a file", flagInput)
-		}
-	}
-	from, closed, err = p.source(verbOf(c), c.String(flagInput))
-	return from, closed, what, err
-}
-
-// output opens what is written.
-func (p *program) output(c *cli.Context) (*goods, error) {
-	if c.IsSet(flagOutput) && c.String(flagOutput) == "" {
-		return nil, misused(verbOf(c), "--%s: is empty: expected a file", flagOutput)
-	}
-	return p.destination(verbOf(c), c.String(flagOutput))
 }
 
 func (p *program) layerUnpackVerb() *cli.Command {
@@ -236,12 +215,7 @@ func (p *program) layerVerify(c *cli.Context) error {
 	if given {
 		o.Most = int(min(most, 1000))
 	}
-	directory := false
-	for _, name := range words {
-		if st, err := os.Stat(name); err == nil && st.IsDir() {
-			directory = true
-		}
-	}
+	directory := slices.ContainsFunc(words, isDirectory)
 	if directory || c.IsSet(flagMap) {
 		if o.Directory, err = p.packOptions(c); err != nil {
 			return err

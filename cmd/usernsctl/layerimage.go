@@ -29,13 +29,17 @@ func isDirectory(path string) bool {
 
 // shiftLayout shifts an image that is a directory.
 func (p *program) shiftLayout(c *cli.Context, s *layer.Shift) error {
-	verb, src, dst := verbOf(c), c.String(flagInput), c.String(flagOutput)
+	verb, src := verbOf(c), c.String(flagInput)
+	dst, err := fileOf(c, flagOutput)
+	if err != nil {
+		return err
+	}
 	if dst == "" {
 		return misused(verb, "--%s: %s is a directory: expected --%s with the path of another, which isn't there yet", flagInput, src, flagOutput)
 	}
 	image := layer.ImageShift{Shift: *s}
 	finish := p.watchedImage(&image, src)
-	err := untilSignal(func(ctx context.Context) error {
+	err = untilSignal(func(ctx context.Context) error {
 		defer finish()
 		return image.Layout(ctx, dst, src)
 	})

@@ -49,28 +49,19 @@ func (p *program) layerShift(c *cli.Context) (err error) {
 		return err
 	}
 	s.ToContainer = c.Bool(flagToContainer)
-	for _, name := range []string{flagInput, flagOutput} {
-		if c.IsSet(name) && c.String(name) == "" {
-			return misused(verb, "--%s: is empty: expected a file", name)
-		}
-	}
 	if c.Bool(flagImage) && isDirectory(c.String(flagInput)) {
 		return p.shiftLayout(c, s)
 	}
-	from, closed, err := p.source(verb, c.String(flagInput))
+	from, closed, what, err := p.input(c)
 	if err != nil {
 		return err
 	}
 	defer closed()
-	to, err := p.destination(verb, c.String(flagOutput))
+	to, err := p.output(c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = to.close(verb, err) }()
-	what := "standard input"
-	if c.IsSet(flagInput) {
-		what = c.String(flagInput)
-	}
 	if c.Bool(flagImage) {
 		err = p.shiftArchive(c, s, to.Writer, from, what)
 	} else {

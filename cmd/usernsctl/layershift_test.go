@@ -146,12 +146,20 @@ func TestLayerShiftFiles(t *testing.T) {
 	only(want)
 }
 
-// TestLayerShiftSignal ends the program in the middle: see TestMain.
+// TestLayerShiftSignal ends the program in the middle: see TestMain. What has a name from the first
+// it has to remove itself, so that SIGKILL is for the other kind.
 func TestLayerShiftSignal(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+	for _, tc := range []struct {
+		signal syscall.Signal
+		named  string
+	}{
+		{syscall.SIGINT, ""}, {syscall.SIGTERM, ""}, {syscall.SIGKILL, ""},
+		{syscall.SIGINT, "1"}, {syscall.SIGTERM, "1"}, {syscall.SIGHUP, "1"},
+	} {
+		signal := tc.signal
 		dir := t.TempDir()
-		cmd := exec.Command(os.Args[0], "layer", "shift", "--to-host", "--map", someMap, "--output", filepath.Join(dir, "out"))
-		cmd.Env = append(os.Environ(), asProgram+"=1")
+		cmd := exec.Command("env", "--default-signal=HUP,INT", os.Args[0], "layer", "shift", "--to-host", "--map", someMap, "--output", filepath.Join(dir, "out"))
+		cmd.Env = append(os.Environ(), asProgram+"=1", asNamed+"="+tc.named)
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -172,10 +180,10 @@ func TestLayerShiftSignal(t *testing.T) {
 		}
 		_ = cmd.Wait()
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != signal {
-			t.Errorf("%s: %s", signal, cmd.ProcessState)
+			t.Errorf("%s, named %q: %s", signal, tc.named, cmd.ProcessState)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("%s: left behind: %v, %v", signal, left, err)
+			t.Errorf("%s, named %q: left behind: %v, %v", signal, tc.named, left, err)
 		}
 	}
 }
@@ -190,10 +198,17 @@ func hasOpenIn(pid int, dir string) bool {
 	})
 }
 
-// asProgram has the tests' own program be the program that is tested.
-const asProgram = "USERNSCTL_TEST_AS_PROGRAM"
+// asProgram has the tests' own program be the program that is tested, and asNamed one on a filesystem
+// whose files all have names.
+const (
+	asProgram = "USERNSCTL_TEST_AS_PROGRAM"
+	asNamed   = "USERNSCTL_TEST_AS_NAMED"
+)
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asNamed) != "" {
+		unnamed = syscall.O_DIRECTORY // EISDIR, for writing
+	}
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
