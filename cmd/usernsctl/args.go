@@ -211,10 +211,13 @@ func lengthOf(c *cli.Context, containers, size uint32) (uint32, error) {
 }
 
 // command is a command line of ours, for a hint.
-func command(words ...string) string {
-	text := programName
-	for _, w := range words {
-		text += " " + rootfile.ShellQuote(w)
+func command(words ...string) string { return shell(append([]string{programName}, words...)) }
+
+// shell is a command line as one types it.
+func shell(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = rootfile.ShellQuote(w)
 	}
-	return text
+	return strings.Join(quoted, " ")
 }

@@ -4,8 +4,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -40,13 +38,8 @@ func rootingOf(c *cli.Context, do *configuring) (*rooting, error) {
 	if _, err := rootOf(c); err != nil {
 		return nil, err
 	}
-	r := &rooting{data: daemonroot.DefaultData}
-	if c.IsSet(flagData) {
-		if r.data = c.String(flagData); !strings.HasPrefix(r.data, "/") {
-			return refused(flagData, fmt.Sprintf("%q: expected the absolute path of a directory", r.data))
-		}
-	}
-	return r, nil
+	data, err := dataOf(c)
+	return &rooting{data: data}, err
 }
 
 // rootRequest is r with the root's owner and dockerd's data root in it. What is missing of them is made,
@@ -60,10 +53,7 @@ func (p *program) rootRequest(c *cli.Context, root *rooting, r engines.Request, 
 	if err != nil {
 		return r, failed("", "configure: %w", err)
 	}
-	root.steps, root.dataRoot = steps, out.Root
-	for _, s := range out.Steps {
-		root.steps = append(root.steps, rootStep{Step: s})
-	}
+	root.steps, root.dataRoot = withSteps(steps, out), out.Root
 	r.Owner, r.DataRoot, r.Unmapped = owner, out.Root, id == daemonroot.Unmapped
 	return r, nil
 }
@@ -78,12 +68,8 @@ func (do *configuring) already(file string) string {
 
 // tellRoot shows what was done for a root, or would be.
 func (p *program) tellRoot(do *configuring) {
-	say := didRoot
-	if do.dry {
-		say = plannedRoot
-	}
 	for _, s := range do.root.steps {
 		do.result = append(do.result, engines.Step{Action: s.Action, File: s.Path, To: cmp.Or(s.To, s.Owner, s.Mode)})
-		fmt.Fprintln(&p.out, visible(say(s)))
 	}
+	p.tellSteps(do.root.steps, do.dry)
 }

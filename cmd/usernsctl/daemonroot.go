@@ -72,18 +72,27 @@ type rootStep struct {
 	command string // that would do it by hand, where it isn't a change on disk
 }
 
-// begin is what the verbs have in common before they do anything.
+// beginRoot is what the verbs have in common before they do anything.
 func (p *program) beginRoot(c *cli.Context) (data string, err error) {
 	if _, err := arguments(c, 0); err != nil {
 		return "", err
 	}
-	data = daemonroot.DefaultData
-	if c.IsSet(flagData) {
-		if data = c.String(flagData); !strings.HasPrefix(data, "/") {
-			return "", misused(verbOf(c), "--%s: %q: expected the absolute path of a directory", flagData, data)
-		}
+	if data, err = dataOf(c); err != nil {
+		return "", err
 	}
 	return data, p.needsRoot(c)
+}
+
+// dataOf reads --data.
+func dataOf(c *cli.Context) (string, error) {
+	if !c.IsSet(flagData) {
+		return daemonroot.DefaultData, nil
+	}
+	data := c.String(flagData)
+	if !strings.HasPrefix(data, "/") {
+		return "", misused(verbOf(c), "--%s: %q: expected the absolute path of a directory", flagData, data)
+	}
+	return data, nil
 }
 
 func (p *program) prepareRoot(c *cli.Context) error {
@@ -143,25 +152,35 @@ func (p *program) showSteps(c *cli.Context, before []rootStep, out daemonroot.Re
 	for _, w := range out.Warnings {
 		p.warn("%s: %s", verbOf(c), w)
 	}
-	steps := before
-	for _, s := range out.Steps {
-		steps = append(steps, rootStep{Step: s})
-	}
+	steps := withSteps(before, out)
 	if c.Bool(flagJSON) {
 		return p.json(append([]rootStep{}, steps...))
 	}
 	if len(steps) == 0 {
 		fmt.Fprintln(&p.out, visible(nothing))
 	}
-	for _, s := range steps {
-		say := didRoot
-		if c.Bool(flagDryRun) {
-			say = plannedRoot
-		}
-		fmt.Fprintln(&p.out, visible(say(s)))
-	}
+	p.tellSteps(steps, c.Bool(flagDryRun))
 	fmt.Fprintf(&p.out, "dockerd's data-root: %s\n", visible(rootfile.ShellQuote(out.Root)))
 	return nil
+}
+
+// withSteps is steps of ours, and those of daemonroot's behind them.
+func withSteps(before []rootStep, out daemonroot.Result) []rootStep {
+	for _, s := range out.Steps {
+		before = append(before, rootStep{Step: s})
+	}
+	return before
+}
+
+// tellSteps shows steps in words, or as they would be done by hand.
+func (p *program) tellSteps(steps []rootStep, dry bool) {
+	say := didRoot
+	if dry {
+		say = plannedRoot
+	}
+	for _, s := range steps {
+		fmt.Fprintln(&p.out, visible(say(s)))
+	}
 }
 
 // didRoot is a step in words.

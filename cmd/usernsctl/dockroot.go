@@ -14,7 +14,6 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/daemonroot"
-	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -142,15 +141,6 @@ func (p *program) identity(c *cli.Context, dry bool) (owner string, id daemonroo
 	}
 	owner, id.UID, id.GID, err = resolveRoot(spec)
 	return owner, id, steps, underVerb(c, err)
-}
-
-// shell is a command line for a message.
-func shell(words []string) string {
-	var quoted []string
-	for _, w := range words {
-		quoted = append(quoted, rootfile.ShellQuote(w))
-	}
-	return strings.Join(quoted, " ")
 }
 
 // underVerb puts the verb before an error that has none, and leaves the rest of a failure as it is.
