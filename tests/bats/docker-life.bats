@@ -85,12 +85,11 @@ immortal() {
 	for user in 0 1000; do
 		want=
 		for runtime in plain ours; do
-			on_terminal /usr/bin/docker exec -it -u "$user" "$runtime" sh -c 'test -t 0 && tty; id -u; echo hi >/dev/tty; ls -ln $(tty) | cut -c 1-30; exit 4'
+			# Its number depends on when the terminal of the call before is gone.
+			on_terminal /usr/bin/docker exec -it -u "$user" "$runtime" sh -c 'test -t 0 && tty | tr -d 0-9; id -u; echo hi >/dev/tty; ls -ln $(tty) | cut -c 1-30; exit 4'
 			is 4 "$status"
 			has "$output" hi
 			has "$output" /dev/pts/
-			# Which one depends on when the terminal of the call before is gone.
-			output=$(sed 's,/dev/pts/[0-9]*,/dev/pts/N,' <<<"$output")
 			is "${want:=$output}" "$output" "output, runc's first"
 		done
 	done
@@ -271,8 +270,9 @@ immortal() {
 }
 
 @test "docker life: the runtime killed while it creates" {
-	local after
+	local after ns
 	dying
+	ls /run/docker/netns >"$W/netns" 2>/dev/null || true
 	# Early and late, and wherever it is then.
 	for after in 0.002 0.01 0.02 0.03 0.05 0.08 0.12; do
 		echo "$after" >"$W/die-after"
@@ -287,8 +287,12 @@ immortal() {
 	is 'in the end' "$output"
 	docker rm dies
 	immortal
-	# A runc that was killed leaves its cgroups.
+	# A runc that was killed leaves its cgroups, and dockerd, now and then, the network of a start
+	# that failed, which it clears away when it is started.
 	find /sys/fs/cgroup -depth -type d -path "*/$UR_TAG-docker/*" -exec rmdir {} +
+	for ns in /run/docker/netns/*; do
+		grep -qxF "${ns##*/}" "$W/netns" || ! mountpoint -q "$ns" || umount "$ns"
+	done
 }
 
 @test "docker life: dockerd stopped and started again, containers living on" {
