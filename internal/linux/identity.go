@@ -91,6 +91,56 @@ func InNamespace(ns *os.File, kind int, do func() error) error {
 	return <-result
 }
 
+// AsEffectiveUser runs do on a thread of its own whose effective, and with it its
+// filesystem UID is uid, with the capabilities that it had before (credentials(7),
+// setresuid(2)): a user namespace made by do belongs to uid. Its real and saved UID and
+// its groups stay those of the caller, who needs CAP_SETUID. The thread ends
+// afterwards, so nothing is to be given back, and children that are bound to it by
+// their parent-death signal end with it. do must not start goroutines.
+//
+// From then on until its next execve(2) the process isn't dumpable: to the kernel
+// uid must not become somebody who may trace it, or a child that do makes (ptrace(2), "Ptrace
+// access mode checking").
+func AsEffectiveUser(uid uint32, do func() error) error {
+	if uid == ^uint32(0) { // setresuid(2) would change nothing
+		return os.NewSyscallError("setresuid", unix.EINVAL)
+	}
+	result := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		if err := effectiveUser(uid); err != nil {
+			result <- err
+			return
+		}
+		result <- do()
+	}()
+	return <-result
+}
+
+// effectiveUser changes the calling thread only, which os/user's and Go's own
+// functions for it don't.
+func effectiveUser(uid uint32) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	const unchanged = ^uintptr(0)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, unchanged, uintptr(uid), unchanged); errno != 0 {
+		return os.NewSyscallError("setresuid", errno)
+	}
+	// The change has set it to fs.suid_dumpable, which some host may have at 1.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
+	}
+	header = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capset(&header, &caps[0]); err != nil {
+		return os.NewSyscallError("capset", err)
+	}
+	return nil
+}
+
 // OwningUserNS opens the user namespace that owns the namespace ns is open on
 // (NS_GET_USERNS, ioctl_ns(2)). EPERM says that it isn't the caller's own, nor
 // one below it.

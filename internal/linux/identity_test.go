@@ -119,6 +119,50 @@ func TestAsFileOwnerWithoutTheRight(t *testing.T) {
 	})
 }
 
+// What is done has the UID and all capabilities; the caller's own threads are what they were.
+func TestAsEffectiveUser(t *testing.T) {
+	onThread(t, func() error {
+		before, err := credentials()
+		if err != nil {
+			return err
+		}
+		stop := errors.New("stop")
+		err = AsEffectiveUser(3000000, func() error {
+			within, err := credentials()
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(within, "Uid:\t0\t3000000\t0\t3000000\n") {
+				t.Errorf("IDs: %s", within)
+			}
+			for _, set := range []string{"CapEff:", "CapPrm:", "Gid:", "Groups:"} {
+				if line(before, set) != line(within, set) {
+					t.Errorf("%s, before %s", line(within, set), line(before, set))
+				}
+			}
+			return stop
+		})
+		if !errors.Is(err, stop) {
+			t.Errorf("got %v", err)
+		}
+		if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || dumpable != 0 {
+			t.Errorf("the process is dumpable (%d): %v", dumpable, err)
+		}
+		after, err := credentials()
+		if after != before {
+			t.Errorf("after: %s\nbefore: %s", after, before)
+		}
+		return err
+	})
+}
+
+// setresuid(2) takes the last ID for "unchanged".
+func TestAsEffectiveUserOfNobody(t *testing.T) {
+	if err := AsEffectiveUser(^uint32(0), func() error { t.Error("it was done"); return nil }); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestInNamespace(t *testing.T) {
 	onThread(t, func() error {
 		own, err := OpenNamespace("/proc/thread-self/ns/net")

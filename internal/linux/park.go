@@ -3,9 +3,9 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -45,30 +45,14 @@ func park(flags uintptr, nsfd int) (*Parked, error) {
 	}
 	defer unix.Close(pipe[0])
 
-	// No signal may find the child with Go's handlers and without Go's runtime,
-	// so all are blocked around the fork; the child never unblocks them.
-	// SIGKILL can't be blocked, and is what ends it.
-	runtime.LockOSThread()
-	var all, before unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^uint64(0)
-	}
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
-		runtime.UnlockOSThread()
-		unix.Close(pipe[1])
-		return nil, os.NewSyscallError("rt_sigprocmask", err)
-	}
-	pid, errno := forkParked(flags, nsfd, pipe[1], unix.Getpid())
-	restoreErr := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-	runtime.UnlockOSThread()
+	pid, err := forked(func(*unix.Sigset_t) (uintptr, syscall.Errno) { return forkParked(flags, nsfd, pipe[1], unix.Getpid()) })
 	unix.Close(pipe[1])
-	if errno != 0 {
-		return nil, os.NewSyscallError("clone", errno)
-	}
-
-	p := &Parked{pid: int(pid)}
-	if restoreErr != nil {
-		return nil, fmt.Errorf("%w; %w", os.NewSyscallError("rt_sigprocmask", restoreErr), p.Close())
+	p := &Parked{pid: pid}
+	if err != nil {
+		if pid != 0 {
+			err = errors.Join(err, p.Close())
+		}
+		return nil, err
 	}
 	// The child writes the errno of setns, 0 when it is where it should be.
 	var report [1]byte
@@ -186,14 +170,4 @@ func (p *Parked) proc(name string) string { return "/proc/" + strconv.Itoa(p.pid
 
 // Close ends the child and reaps it. The namespace lives on while a file is
 // open on it.
-func (p *Parked) Close() error {
-	if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
-		return os.NewSyscallError("kill", err)
-	}
-	for {
-		_, err := unix.Wait4(p.pid, nil, 0, nil)
-		if err != unix.EINTR {
-			return os.NewSyscallError("wait4", err)
-		}
-	}
-}
+func (p *Parked) Close() error { return endChild(p.pid) }
