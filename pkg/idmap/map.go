@@ -95,6 +95,9 @@ func ParseID(text string) (uint32, error) {
 // The empty Map maps nothing.
 type Map []Extent
 
+// Host is the map of the host's own user namespace, the initial one.
+func Host() Map { return Map{{Inner: 0, Outer: 0, Count: Invalid}} }
+
 // ParseMap reads the text of /proc/PID/uid_map: a line of three numbers for
 // every extent. The empty text is the empty Map. Errors wrap [ErrSyntax],
 // [ErrRange] or [ErrMap] and name the line.

@@ -32,6 +32,17 @@ type Book struct {
 	sets    flagSets
 }
 
+// Current is the host's own book, and its accounts: [Load] and [LoadHost] of the files that there are
+// on every host.
+func Current() (*Book, Host, error) {
+	book, err := Load(Path, DropInDir)
+	if err != nil {
+		return nil, Host{}, err
+	}
+	host, err := LoadHost("/etc/passwd", "/etc/group")
+	return book, host, err
+}
+
 // Load reads the book and then the files *.conf of the directory of drop-ins,
 // in lexical order; dotfiles and other names are left alone. Any of them may be
 // missing, but not all: that is [ErrNoBook].

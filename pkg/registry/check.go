@@ -61,7 +61,9 @@ const (
 //   - /etc/subuid or /etc/subgid gives IDs of a grant to another owner (error);
 //   - an allocator that doesn't read the book may take them (warning, or error
 //     where its software is installed);
-//   - a grant is too short for one container of its size (error).
+//   - a grant is too short for one container of its size (error);
+//   - a grant is owned, and by nobody who has an account, or with flags that don't hold
+//     then (error).
 //
 // A reserved line exists to lie over what others use. It conflicts only with
 // lines that grant: an error if they are another owner's, since nothing of the
@@ -74,6 +76,7 @@ func Check(b *Book, w World) []Conflict {
 	}
 	for i, l := range c.lines {
 		c.tooShort(i)
+		c.owned(i)
 		c.spans = append(c.spans, span{ids: l.Range, line: i, meet: nil})
 	}
 	for _, u := range w.Host.Users {
@@ -211,6 +214,34 @@ func (c *checker) tooShort(line int) {
 		c.add(Error, line, "", l.Range, "%s has %d IDs, fewer than the %d of one container: lengthen it, or make its containers smaller: write %q",
 			l.Range, l.Range.Count, size, mended)
 	}
+}
+
+// owned reports a line whose containers would all be refused, for what it says beside the
+// flag owned.
+func (c *checker) owned(line int) {
+	l := c.lines[line]
+	if !l.Flags.Owned || l.Flags.Reserved || c.full {
+		return
+	}
+	if broken := l.Flags.BrokenByOwner(); broken != "" {
+		c.add(Error, line, "", l.Range, "flag owned: %s owns the user namespaces of this grant's containers, and undoes %s there: keep one of them", l.Owner, broken)
+	}
+	if !c.hasAccount(l.Owner) {
+		c.add(Error, line, "", l.Range, "flag owned: %s has no account on this host to own a user namespace: make one (useradd %s), or remove the flag", l.Owner, rootfile.ShellQuote(l.Owner))
+	}
+}
+
+// hasAccount says whether an owner, by name or number, is a user of the host, but not root.
+func (c *checker) hasAccount(owner string) bool {
+	if uid, ok := c.uids[owner]; ok {
+		return uid != "0"
+	}
+	for _, uid := range c.uids {
+		if uid == owner {
+			return uid != "0"
+		}
+	}
+	return false
 }
 
 func (c *checker) account(a Account, what, change string) {

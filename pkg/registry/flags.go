@@ -214,6 +214,15 @@ func unknownFlag(word, name string) error {
 	return fmt.Errorf("flag %q: unknown: expected one of %s", word, strings.Join(names, ", "))
 }
 
+// BrokenByOwner is those of the flags that can't hold in a user namespace that the
+// holder owns, as the book spells them; "" is that all can. Whoever owns one has every
+// capability in it (user_namespaces(7)), and undoes what restricts: all but
+// deny-setgroups, which nobody can take back.
+func (f Flags) BrokenByOwner() string {
+	f.DenySetgroups = false
+	return f.Restricting()
+}
+
 // Unenforced is an error for every flag of f that this build only reads.
 func (f Flags) Unenforced() []error {
 	var errs []error

@@ -25,10 +25,11 @@ type Holder struct {
 // Own is the IDs that a caller who isn't root has already, and may therefore
 // map beside those of their lines: one UID and one GID, counted on the host.
 //
-// Their GID only where setgroups is denied: a member of a group could leave it,
-// and so get at what is closed to the group (CVE-2018-7169; user_namespaces(7),
+// Their GID by itself only where setgroups is denied: a member of a group could leave
+// it, and so get at what is closed to the group (CVE-2018-7169; user_namespaces(7),
 // "The /proc/pid/setgroups file"). Either the flags of the lines deny it, or
-// the caller of [Grant.Permits] says so here.
+// the caller of [Grant.Permits] says so here. Beside GIDs of their lines it is as those
+// lines say: who holds one without deny-setgroups can leave all groups without mapping their own.
 type Own struct {
 	UID             uint32
 	GID             uint32
@@ -41,6 +42,7 @@ type Grant struct {
 	host   Host
 	holder Holder
 	lines  []Line // the holder's that aren't reserved
+	none   error  // why there is no line
 }
 
 // roomy is where a new line is proposed: what no known allocator takes unasked
@@ -58,19 +60,31 @@ func Roomy() []idmap.Range { return slices.Clone(roomy[:]) }
 // Grant finds the holder's lines. It doesn't judge them: see [Grant.Permits].
 // The error wraps [ErrNoGrant], and gives the command that adds a line.
 func (b *Book) Grant(h Holder, host Host) (*Grant, error) {
+	g := b.GrantOrOwn(h, host)
+	if g.none != nil {
+		return nil, fmt.Errorf("grant: %w", g.none)
+	}
+	return g, nil
+}
+
+// GrantOrOwn is [Book.Grant] for a holder who may do without a line: they have
+// their own IDs still, which any user may map (see [Own]). What else is asked
+// of such a grant is refused, with an error wrapping [ErrNoGrant].
+func (b *Book) GrantOrOwn(h Holder, host Host) *Grant {
 	all := b.find(func(owner []byte, _ idmap.Range) bool { return h.is(owner) })
-	lines := slices.DeleteFunc(slices.Clone(all), func(l Line) bool { return l.Flags.Reserved })
-	if len(lines) > 0 {
-		return &Grant{b, host, h, lines}, nil
+	g := &Grant{book: b, host: host, holder: h, lines: slices.DeleteFunc(slices.Clone(all), func(l Line) bool { return l.Flags.Reserved })}
+	switch {
+	case len(g.lines) > 0:
+	case len(h.Names) == 0:
+		g.none = fmt.Errorf("%w: the holder has no name", ErrNoGrant)
+	default:
+		why := ""
+		if len(all) > 0 {
+			why = fmt.Sprintf(" (%s only reserves)", all[0].Where())
+		}
+		g.none = fmt.Errorf("%s: %w%s: add one: %s", strings.Join(h.Names, " or "), ErrNoGrant, why, addLine(h.Names[0]))
 	}
-	if len(h.Names) == 0 {
-		return nil, fmt.Errorf("grant: %w: the holder has no name", ErrNoGrant)
-	}
-	why := ""
-	if len(all) > 0 {
-		why = fmt.Sprintf(" (%s only reserves)", all[0].Where())
-	}
-	return nil, fmt.Errorf("grant: %s: %w%s: add one: %s", strings.Join(h.Names, " or "), ErrNoGrant, why, addLine(h.Names[0]))
+	return g
 }
 
 // addLine is the command that gives an owner a line.
@@ -93,9 +107,12 @@ func (g *Grant) Lines() []Line { return slices.Clone(g.lines) }
 
 // First is the maps of one container of the holder's first line that isn't
 // reserved: inner 0 and on, to the first of the line's IDs, as many as its size
-// says. It is an error if the line is shorter than that. The maps are still to
-// be judged by [Grant.Permits].
+// says. It is an error if the line is shorter than that, or there is none. The
+// maps are still to be judged by [Grant.Permits].
 func (g *Grant) First() (uids, gids idmap.Map, err error) {
+	if g.none != nil {
+		return nil, nil, fmt.Errorf("grant: %w", g.none)
+	}
 	line := g.lines[0]
 	size := line.Flags.ContainerSize()
 	if line.Range.Count < size {

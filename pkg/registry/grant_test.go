@@ -217,11 +217,17 @@ func TestPermits(t *testing.T) {
 		{name: "own UID alone", lines: []string{plain}, own: alice, uids: "0:1000:1", gids: "0:200000:1", want: "1: "},
 		{name: "own IDs alone, setgroups denied by the caller", lines: []string{plain}, own: &Own{1000, 1000, true}, uids: "0:1000:1", gids: "0:1000:1", want: ": "},
 		{name: "own IDs without a line's flags", lines: []string{"alice:200000:65536:deny-setgroups"}, own: alice, uids: "0:1000:1", gids: "0:1000:1",
-			err: []string{"gid extent 0:1000:1: outer 1000 is the caller's own group, which can be mapped only where setgroups is denied (CVE-2018-7169): ask for setgroups to be denied"}},
-		{name: "own GID, setgroups not denied", lines: []string{plain}, own: alice, uids: "0:200000:1", gids: "0:1000:1,1:200001:1",
-			err: []string{"gid extent 0:1000:1: outer 1000 is the caller's own group", "or add deny-setgroups to /book:1"}, reasons: 1},
-		{name: "own GID by way of a line, setgroups not denied", lines: []string{"alice:1000:1:", plain}, own: alice, uids: "0:200000:1", gids: "0:1000:1",
-			err: []string{"outer 1000 is the host's group alice"}},
+			err: []string{"gid extent 0:1000:1: outer 1000 is the caller's own group, which without a group of their lines can be mapped only where setgroups is denied (CVE-2018-7169): ask for setgroups to be denied"}},
+		{name: "own GID beside a line's, which allows setgroups", lines: []string{plain}, own: alice, uids: "0:200000:1", gids: "0:1000:1,1:200001:1", want: "1: "},
+		{name: "own GID, and only UIDs of a line", lines: []string{plain}, own: alice, uids: "0:200000:1", gids: "0:1000:1",
+			err: []string{"gid extent 0:1000:1: outer 1000 is the caller's own group"}},
+		{name: "own GID beside a line's, and another line that isn't touched", lines: []string{plain, "alice:300000:5:deny-setgroups"}, own: alice, uids: "0:200000:1", gids: "0:1000:1,1:200001:1", want: "1: "},
+		{name: "own GID beside another's", lines: []string{plain, "bob:300000:5:"}, own: alice, uids: "0:200000:1", gids: "0:1000:1,1:300001:1",
+			err: []string{"gid extent 0:1000:1: outer 1000 is the caller's own group", "outer [300001-300002) belongs to bob", "isn't granted to alice"}},
+		{name: "own GID beside a reserved one", lines: []string{plain, "alice:300000:5:reserved"}, own: alice, uids: "0:200000:1", gids: "0:1000:1,1:300001:1",
+			err: []string{"gid extent 0:1000:1: outer 1000 is the caller's own group", "outer [300001-300002) is reserved", "isn't granted to alice"}},
+		{name: "own GID by way of a line", lines: []string{"alice:1000:1:", plain}, own: alice, uids: "0:200000:1", gids: "0:1000:1",
+			err: []string{"outer 1000 is the caller's own group"}},
 		{name: "own UID is not a GID", lines: []string{plain}, own: &Own{1000, 1001, true}, uids: "0:200000:1", gids: "0:1000:1",
 			err: []string{"gid extent 0:1000:1: outer [1000-1001) isn't granted", "the host's group alice"}, reasons: 2},
 		{name: "own GID is not a UID", lines: []string{plain}, own: &Own{1000, 1001, true}, uids: "0:1001:1", gids: "0:200000:1",
@@ -276,7 +282,7 @@ func TestPermits(t *testing.T) {
 func TestPermitsIDByID(t *testing.T) {
 	b := bookOf(t, "a:65540:6:", "a:65546:4:deny-setgroups", "b:65544:1:", "a:65548:1:reserved", "a:65530:4:")
 	host := Host{Users: []Account{{"u", 65541, "p:1"}}, Groups: []Account{{"g", 65532, "g:1"}}}
-	own := &Own{UID: 65538, GID: 65538}
+	own := &Own{UID: 65539, GID: 65539}
 	granted := func(id uint32) bool { return id >= 65540 && id < 65550 || id >= 65530 && id < 65534 }
 	foreign := func(id uint32) bool { return id == 65544 || id == 65548 }
 	g, err := b.Grant(Holder{[]string{"a"}, own}, host)
@@ -288,18 +294,19 @@ func TestPermitsIDByID(t *testing.T) {
 		for count := uint32(1); count <= 8; count++ {
 			for other := uint32(65528); other < 65553; other++ {
 				uids, gids := idmap.Map{{Inner: 0, Outer: start, Count: count}}, idmap.Map{{Inner: 0, Outer: other, Count: 2}}
-				want, denied := true, false
+				want, denied, line := true, false, false // line: a GID is of one
 				for id := start; id < start+count; id++ {
 					denied = denied || id >= 65546 && id < 65550 && id != 65548
 				}
 				for id := other; id < other+2; id++ {
 					denied = denied || id >= 65546 && id < 65550 && id != 65548
+					line = line || granted(id)
 				}
 				for id := start; id < start+count; id++ {
 					want = want && (id == own.UID || granted(id) && !foreign(id) && id != 65541)
 				}
 				for id := other; id < other+2; id++ {
-					want = want && (id == own.GID && denied || granted(id) && !foreign(id) && id != 65532)
+					want = want && (id == own.GID && (denied || line) || granted(id) && !foreign(id) && id != 65532)
 				}
 				_, err := g.Permits(uids, gids)
 				if (err == nil) != want {

@@ -15,6 +15,9 @@ import (
 type Verdict struct {
 	Lines []Line // the holder's lines that the maps touch, in book order, each once
 	Flags Flags  // of all those lines together; see [FlagsOf]
+	// OwnGroup says that the GIDs have the holder's own, and none of a line of theirs:
+	// setgroups has to be denied before they are mapped (see [Own]).
+	OwnGroup bool
 }
 
 // Permits judges the outer IDs of a pair of maps, counted on the host. It
@@ -32,17 +35,47 @@ type Verdict struct {
 // mend it; with any error the Verdict is zero. Whether the IDs are in use by
 // another container is not looked at.
 func (g *Grant) Permits(uids, gids idmap.Map) (Verdict, error) {
-	var invalid problems
-	if err := uids.Validate(); err != nil {
-		invalid.add(fmt.Errorf("uid map: %w", err))
+	return g.permits(g.uids(uids), g.gids(gids))
+}
+
+// PermitsUIDs is [Grant.Permits] for a namespace of which only the UIDs are
+// mapped now, as newuidmap(1) does.
+func (g *Grant) PermitsUIDs(uids idmap.Map) (Verdict, error) { return g.permits(g.uids(uids)) }
+
+// PermitsGIDs is [Grant.Permits] for a namespace of which only the GIDs are
+// mapped now, as newgidmap(1) does.
+func (g *Grant) PermitsGIDs(gids idmap.Map) (Verdict, error) { return g.permits(g.gids(gids)) }
+
+func (g *Grant) uids(m idmap.Map) side {
+	s := side{name: "uid", ids: m, accounts: g.host.Users, account: "user", change: "usermod -u"}
+	if own := g.holder.Own; own != nil {
+		s.own = idmap.Range{Start: own.UID, Count: 1}
 	}
-	if err := gids.Validate(); err != nil {
-		invalid.add(fmt.Errorf("gid map: %w", err))
+	return s
+}
+
+func (g *Grant) gids(m idmap.Map) side {
+	s := side{name: "gid", ids: m, accounts: g.host.Groups, account: "group", change: "groupmod -g"}
+	if own := g.holder.Own; own != nil {
+		s.own = idmap.Range{Start: own.GID, Count: 1}
+		s.ownIsGroup, s.ownDenied = true, !own.SetgroupsDenied
+	}
+	return s
+}
+
+func (g *Grant) permits(sides ...side) (Verdict, error) {
+	var invalid problems
+	maps := make([]idmap.Map, len(sides))
+	for i, s := range sides {
+		maps[i] = s.ids
+		if err := s.ids.Validate(); err != nil {
+			invalid.add(fmt.Errorf("%s map: %w", s.name, err))
+		}
 	}
 	if err := invalid.join(); err != nil {
 		return Verdict{}, err
 	}
-	used := touching(uids, gids)
+	used := touching(maps...)
 	var v Verdict
 	for _, line := range g.lines {
 		if used(line.Range) {
@@ -53,19 +86,27 @@ func (g *Grant) Permits(uids, gids idmap.Map) (Verdict, error) {
 	foreign := g.book.find(func(_ []byte, ids idmap.Range) bool { return used(ids) })
 	foreign = slices.DeleteFunc(foreign, func(l Line) bool { return g.holder.is([]byte(l.Owner)) && !l.Flags.Reserved })
 	j := judge{grant: g, lines: v.Lines, foreign: foreign}
-	uid := side{name: "uid", ids: uids, accounts: g.host.Users, account: "user", change: "usermod -u"}
-	gid := side{name: "gid", ids: gids, accounts: g.host.Groups, account: "group", change: "groupmod -g"}
-	if own := g.holder.Own; own != nil {
-		uid.own = idmap.Range{Start: own.UID, Count: 1}
-		gid.own = idmap.Range{Start: own.GID, Count: 1}
-		gid.ownDenied = !v.Flags.DenySetgroups && !own.SetgroupsDenied
+	for _, s := range sides {
+		s.ownDenied = s.ownDenied && !v.Flags.DenySetgroups
+		j.side(s)
 	}
-	j.side(uid)
-	j.side(gid)
 	if err := j.bad.join(); err != nil {
 		return Verdict{}, err
 	}
+	v.OwnGroup = j.ownGroup
 	return v, nil
+}
+
+// CheckOwned refuses flags that can't hold in a user namespace that belongs to
+// the holder: see [Flags.BrokenByOwner]. The error names the line.
+func (v Verdict) CheckOwned() error {
+	for _, line := range v.Lines {
+		if broken := line.Flags.BrokenByOwner(); broken != "" {
+			return fmt.Errorf("%s: flag %s can't hold in a user namespace that belongs to %s, who has every capability in it: "+
+				"have root start the container, or take the flag from the line", line.Where(), broken, line.Owner)
+		}
+	}
+	return nil
 }
 
 // touching says of a range whether a map uses any of it; most of a big book is
@@ -94,13 +135,14 @@ func touching(maps ...idmap.Map) func(idmap.Range) bool {
 
 // side is one of the two maps, and what is particular to it.
 type side struct {
-	name      string
-	ids       idmap.Map
-	own       idmap.Range // the holder's own ID; empty if they have none
-	ownDenied bool        // but it is their own group, and setgroups isn't denied
-	accounts  []Account
-	account   string // what an account is called
-	change    string // the command that gives one another ID
+	name       string
+	ids        idmap.Map
+	own        idmap.Range // the holder's own ID; empty if they have none
+	ownIsGroup bool        // which without IDs of a line can be mapped only where setgroups is denied
+	ownDenied  bool        // which it isn't
+	accounts   []Account
+	account    string // what an account is called
+	change     string // the command that gives one another ID
 }
 
 type judge struct {
@@ -108,24 +150,27 @@ type judge struct {
 	lines   []Line // the holder's, touched
 	foreign []Line // others' and reserved ones, touched
 	bad     problems
+	// ownGroup is [Verdict.OwnGroup].
+	ownGroup bool
 }
 
 func (j *judge) side(s side) {
-	granted := make([]idmap.Range, len(j.lines))
+	lines := make([]idmap.Range, len(j.lines))
 	for i, l := range j.lines {
-		granted[i] = l.Range
+		lines[i] = l.Range
 	}
-	allowed, own := idmap.NewSet(granted...), idmap.NewSet(s.own)
+	allowed, own := idmap.NewSet(lines...), idmap.NewSet(s.own)
+	others := allowed.Subtract(own)
+	alone := !slices.ContainsFunc(s.ids, func(e idmap.Extent) bool { return others.Touches(e.OuterRange()) })
 	for _, e := range s.ids {
 		j.never(s, e)
 		ids := idmap.NewSet(e.OuterRange())
-		switch {
-		case !s.ownDenied:
-			ids = ids.Subtract(own)
-		case ids.ContainsSet(own) && !allowed.ContainsSet(own):
-			j.ownGroup(s, e)
-			ids = ids.Subtract(own)
+		group := s.ownIsGroup && ids.ContainsSet(own) && alone
+		j.ownGroup = j.ownGroup || group
+		if group && s.ownDenied {
+			j.refuseOwnGroup(s, e)
 		}
+		ids = ids.Subtract(own)
 		taken := j.taken(s, e, ids)
 		// What never can be granted has been said; a line couldn't mend it.
 		for _, gap := range ids.Subtract(allowed).Subtract(neverSet()).Ranges() {
@@ -174,16 +219,16 @@ func (j *judge) taken(s side, e idmap.Extent, ids idmap.Set) idmap.Set {
 	return idmap.NewSet(all...)
 }
 
-func (j *judge) ownGroup(s side, e idmap.Extent) {
-	mend := "ask for setgroups to be denied"
-	if len(j.lines) > 0 {
-		mend += ", or add deny-setgroups to " + j.lines[0].Where()
-	}
-	j.refuse(s, e, "outer %d is the caller's own group, which can be mapped only where setgroups is denied (CVE-2018-7169): %s", s.own.Start, mend)
+func (j *judge) refuseOwnGroup(s side, e idmap.Extent) {
+	j.refuse(s, e, "outer %d is the caller's own group, which without a group of their lines can be mapped only where setgroups is denied (CVE-2018-7169): ask for setgroups to be denied", s.own.Start)
 }
 
 // missing refuses IDs that no line of the holder grants.
 func (j *judge) missing(s side, e idmap.Extent, gap idmap.Range, taken idmap.Set) {
+	if len(j.grant.lines) == 0 {
+		j.refuse(s, e, "outer %s: %w", gap, j.grant.none)
+		return
+	}
 	name := j.grant.holder.Names[0]
 	mend := "map IDs of these"
 	if taken.Intersect(idmap.NewSet(gap)).Empty() {
@@ -216,5 +261,5 @@ func considered(lines []Line) string {
 }
 
 func (j *judge) refuse(s side, e idmap.Extent, format string, args ...any) {
-	j.bad.add(fmt.Errorf("%s extent %s: %s", s.name, e, fmt.Sprintf(format, args...)))
+	j.bad.add(fmt.Errorf("%s extent %s: %w", s.name, e, fmt.Errorf(format, args...)))
 }

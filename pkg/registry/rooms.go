@@ -19,7 +19,7 @@ type Room struct {
 
 // Shared says whether containers get the IDs of [Grant.First] together, instead of
 // exclusive ones: the holder's first line is one with the flag shared.
-func (g *Grant) Shared() bool { return g.lines[0].Flags.Shared }
+func (g *Grant) Shared() bool { return len(g.lines) > 0 && g.lines[0].Flags.Shared }
 
 // Rooms is where the holder's containers may be put, for exclusive ranges: those of
 // the holder's lines that are long enough and don't have the flag shared. size is how
@@ -28,6 +28,9 @@ func (g *Grant) Shared() bool { return g.lines[0].Flags.Shared }
 // Whether IDs are in use by another container is not looked at. It is an error if no
 // line is long enough, or nothing of them is free.
 func (g *Grant) Rooms(size uint32) ([]Room, error) {
+	if g.none != nil {
+		return nil, fmt.Errorf("grant: %w", g.none)
+	}
 	var out []Room
 	var short *Line
 	for _, line := range g.lines {
