@@ -26,19 +26,29 @@ type Namespace struct {
 	// DenySetgroups writes "deny" to /proc/PID/setgroups before the GIDs are
 	// mapped. It can never be taken back inside (user_namespaces(7)).
 	DenySetgroups bool
+	// Owner is the UID that it shall belong to, counted as UIDs is; nil for the
+	// effective UID of the caller. Whoever has that UID has every capability in the namespace, from
+	// the host and at any moment, and can enter it (user_namespaces(7),
+	// "Capabilities"). It needn't be mapped in it.
+	Owner *uint32
 }
 
 // State is what a user namespace is.
 type State struct {
-	Namespace
-	// Owner is the UID that owns it, counted as UIDs is: it has every
-	// capability in the namespace.
+	// UIDs and GIDs are its maps, the outer IDs as the caller's own user
+	// namespace counts them.
+	UIDs, GIDs idmap.Map
+	// DenySetgroups says that setgroups(2) is denied in it.
+	DenySetgroups bool
+	// Owner is the UID that it belongs to, counted as UIDs is: see [Namespace].
 	Owner uint32
 }
 
 // Create makes the user namespace and gives it back open; it ends with the last
-// file and process that holds it. It belongs to the effective UID of the
-// caller, who needs CAP_SETUID and CAP_SETGID over all outer IDs.
+// file and process that holds it. The caller needs CAP_SETUID and CAP_SETGID over all outer IDs.
+//
+// For another owner it needs CAP_DAC_OVERRIDE and CAP_SYS_PTRACE as well, and the process isn't
+// dumpable afterwards, until its next execve(2).
 //
 // Maps that no kernel takes are refused before anything is made. It returns
 // only when the kernel shows the maps as asked for.
@@ -51,9 +61,25 @@ func Create(want Namespace) (*os.File, error) {
 			return nil, fmt.Errorf("create user namespace: %s: %w", side.name, err)
 		}
 	}
+	if want.Owner == nil {
+		return create(want, uint32(os.Geteuid()))
+	}
+	var ns *os.File
+	err := linux.AsEffectiveUser(*want.Owner, func() (err error) {
+		ns, err = create(want, *want.Owner)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("for UID %d as its owner: %w", *want.Owner, err)
+	}
+	return ns, nil
+}
+
+// create makes the namespace on a thread with the effective UID owner.
+func create(want Namespace, owner uint32) (*os.File, error) {
 	child, err := linux.ParkInNewUserNS()
 	if err != nil {
-		return nil, fmt.Errorf("create user namespace: %w%s", err, createHint(err))
+		return nil, fmt.Errorf("create user namespace: %w%s", err, CreateHint(err))
 	}
 	defer child.Close()
 
@@ -78,10 +104,18 @@ func Create(want Namespace) (*os.File, error) {
 		return nil, fmt.Errorf("create user namespace: %w: asked for UIDs %s, GIDs %s, setgroups denied %v; the kernel shows %s, %s, %v",
 			ErrSuspicious, want.UIDs, want.GIDs, want.DenySetgroups, is.UIDs, is.GIDs, is.DenySetgroups)
 	}
-	return child.UserNS()
+	ns, err := child.UserNS()
+	if err != nil {
+		return nil, fmt.Errorf("create user namespace: %w", err)
+	}
+	if got, err := linux.UserNSOwner(ns); err != nil || got != owner {
+		return nil, errors.Join(fmt.Errorf("create user namespace: %w: asked for owner %d; the kernel shows %d", ErrSuspicious, owner, got), err, ns.Close())
+	}
+	return ns, nil
 }
 
-func createHint(err error) string {
+// CreateHint is what mends the error of a user namespace that can't be made, "" if that isn't known.
+func CreateHint(err error) string {
 	switch {
 	case errors.Is(err, unix.ENOSPC):
 		return ": no more user namespaces are allowed: see `sysctl user.max_user_namespaces`"
@@ -109,7 +143,8 @@ func Look(ns *os.File) (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("look at user namespace %s: %w", ns.Name(), err)
 	}
-	return State{Namespace: is, Owner: owner}, nil
+	is.Owner = owner
+	return is, nil
 }
 
 // Stay leaves a process in the user namespace that ns is open on, and gives a
@@ -130,22 +165,25 @@ func Stay(ns *os.File) (path string, err error) {
 	return child.NamespacePath(), nil
 }
 
-func look(child *linux.Parked) (is Namespace, err error) {
+func look(child *linux.Parked) (State, error) { return stateOf(child.ReadFile) }
+
+// stateOf reads what a namespace is, but for its owner, from the files of a process in it.
+func stateOf(read func(name string) (string, error)) (is State, err error) {
 	for _, side := range []struct {
 		file string
 		m    *idmap.Map
 	}{{"uid_map", &is.UIDs}, {"gid_map", &is.GIDs}} {
-		text, err := child.ReadFile(side.file)
+		text, err := read(side.file)
 		if err != nil {
-			return Namespace{}, err
+			return State{}, err
 		}
 		if *side.m, err = idmap.ParseMap(text); err != nil {
-			return Namespace{}, fmt.Errorf("%s: %w", side.file, err)
+			return State{}, fmt.Errorf("%s: %w", side.file, err)
 		}
 	}
-	setgroups, err := child.ReadFile("setgroups")
+	setgroups, err := read("setgroups")
 	if err != nil {
-		return Namespace{}, err
+		return State{}, err
 	}
 	is.DenySetgroups = setgroups != "allow\n"
 	return is, nil

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
@@ -21,7 +23,13 @@ func requireRoot(t *testing.T) {
 
 func TestCreateAndLook(t *testing.T) {
 	requireRoot(t)
+	owner, inside := uint32(2999999), uint32(3000000)
+	restoreDumpable(t)
 	for name, want := range map[string]Namespace{
+		"somebody's": {UIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 9}}, GIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 9}}, Owner: &owner},
+		"somebody's, who is in it": {
+			UIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 9}}, GIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 9}}, Owner: &inside, DenySetgroups: true,
+		},
 		"one range":        {UIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 65536}}, GIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 65536}}},
 		"setgroups denied": {UIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 10}}, GIDs: idmap.Map{{Inner: 0, Outer: 3000000, Count: 10}}, DenySetgroups: true},
 		"several extents": {
@@ -40,11 +48,21 @@ func TestCreateAndLook(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !got.UIDs.Equal(want.UIDs) || !got.GIDs.Equal(want.GIDs) || got.DenySetgroups != want.DenySetgroups || got.Owner != 0 {
-				t.Fatalf("got %+v, expected %+v owned by 0", got, want)
+			owner := uint32(0)
+			if want.Owner != nil {
+				owner = *want.Owner
+			}
+			if !got.UIDs.Equal(want.UIDs) || !got.GIDs.Equal(want.GIDs) || got.DenySetgroups != want.DenySetgroups || got.Owner != owner {
+				t.Fatalf("got %+v, expected %+v owned by %d", got, want, owner)
 			}
 		})
 	}
+}
+
+// restoreDumpable gives other tests back what making a namespace for somebody else takes.
+func restoreDumpable(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) })
 }
 
 func TestCreateRefuses(t *testing.T) {
@@ -53,9 +71,10 @@ func TestCreateRefuses(t *testing.T) {
 		want    Namespace
 		message string
 	}{
-		"no UIDs":      {Namespace{GIDs: good}, "UIDs: impossible map"},
-		"no GIDs":      {Namespace{UIDs: good}, "GIDs: impossible map"},
-		"mapped twice": {Namespace{UIDs: good, GIDs: append(idmap.Map{{Inner: 5, Outer: 3000000, Count: 1}}, good...)}, "outer [3000000-3000001)"},
+		"no UIDs":         {Namespace{GIDs: good}, "UIDs: impossible map"},
+		"no GIDs":         {Namespace{UIDs: good}, "GIDs: impossible map"},
+		"owned by nobody": {Namespace{UIDs: good, GIDs: good, Owner: new(idmap.Invalid)}, "for UID 4294967295 as its owner"},
+		"mapped twice":    {Namespace{UIDs: good, GIDs: append(idmap.Map{{Inner: 5, Outer: 3000000, Count: 1}}, good...)}, "outer [3000000-3000001)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns, err := Create(tc.want)
@@ -101,6 +120,7 @@ func TestLookRefuses(t *testing.T) {
 // A namespace that was looked at and closed is gone: no child is left in it.
 func TestNoChildLeft(t *testing.T) {
 	requireRoot(t)
+	restoreDumpable(t)
 	before := children(t)
 	for range 20 {
 		m := idmap.Map{{Inner: 0, Outer: 3000000, Count: 1}}
@@ -109,6 +129,11 @@ func TestNoChildLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := Look(ns); err != nil {
+			t.Fatal(err)
+		}
+		ns.Close()
+		owner := uint32(3000000)
+		if ns, err = Create(Namespace{UIDs: m, GIDs: m, Owner: &owner}); err != nil {
 			t.Fatal(err)
 		}
 		ns.Close()
