@@ -3,6 +3,7 @@
 package lease
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,6 +29,9 @@ var ErrExists = errors.New("container with given ID already exists")
 type Request struct {
 	Key   Key
 	Owner string
+	// Names is what else the book may call the owner: pins of any of these, and containers where a
+	// pin is wanted, aren't in the way.
+	Names []string
 
 	// Rooms is where a range may be taken from, and Name what its first choice
 	// depends on: the container's ID, if it is empty.
@@ -42,6 +46,9 @@ type Request struct {
 
 	// Shared lets entries of one owner that all say so lie over each other.
 	Shared bool
+
+	handle string  // of a pin's namespace: see Entry
+	uid    *uint32 // likewise
 }
 
 // Lease is an entry that the caller has locked.
@@ -59,10 +66,12 @@ type Lease struct {
 type HeldError struct {
 	IDs idmap.Set // those in question
 	By  Status
+	// Who is that in words, where By doesn't say it.
+	Who string
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("IDs %s are held by %s", e.IDs, e.By)
+	return fmt.Sprintf("IDs %s are held by %s", e.IDs, cmp.Or(e.Who, e.By.String()))
 }
 
 // FullError says that no room is left.
@@ -97,7 +106,16 @@ func (s Status) String() string {
 		return fmt.Sprintf("an entry of which no more is known than that it has %s", s.Ranges)
 	}
 	text := fmt.Sprintf("container %s of %s (%s)", printable(s.ID), printable(s.Owner), printable(s.Root))
+	if s.IsPin() {
+		text = "pin " + printable(s.ID)
+	}
 	switch s.State {
+	case StillOpen:
+		text += ", which isn't mounted any more, but somebody"
+		if s.Alive != 0 {
+			text = strings.TrimSuffix(text, "somebody") + fmt.Sprintf("process %d", s.Alive)
+		}
+		return text + " has its user namespace open or mounted elsewhere, and could enter it"
 	case Process:
 		if s.Alive == 0 {
 			return text + ", of which processes can't be told from here"
@@ -157,7 +175,7 @@ func (s *Store) acquire(r Request) (*Lease, error) {
 	}
 	l := &Lease{store: s}
 	l.entry = Entry{
-		Key: r.Key, Owner: r.Owner, Shared: r.Shared, UserNS: r.UserNS,
+		Key: r.Key, Owner: r.Owner, Shared: r.Shared, UserNS: r.UserNS, Handle: r.handle, UID: r.uid,
 		PIDNS: s.own.pid, PID: os.Getpid(), Ranges: r.Exactly,
 	}
 	if r.Exactly.Empty() {
@@ -165,7 +183,7 @@ func (s *Store) acquire(r Request) (*Lease, error) {
 			return nil, err
 		}
 		l.entry.Ranges = idmap.NewSet(l.Range)
-	} else if err := sec.vacate(l.entry); err != nil {
+	} else if err := sec.vacate(r); err != nil {
 		return nil, err
 	}
 	sec.sweep()
@@ -187,7 +205,7 @@ func (s *Store) acquire(r Request) (*Lease, error) {
 // earlier one. Entries of an earlier one of which a process is left stay.
 func (sec *section) checkKey(k Key) (left []name, err error) {
 	text := k.text()
-	all, err := sec.collect(sec.named(func(n name) bool { return n.key() == text }))
+	all, err := sec.collect(sec.named(func(n name) bool { return n.isOf(text) }))
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +214,7 @@ func (sec *section) checkKey(k Key) (left []name, err error) {
 		case j.Key != k && j.ID != "":
 			// Of another container whose key has the same text. A file that says nothing is of
 			// one who ended before it began.
-		case j.State != Process:
+		case j.State != Process && j.State != StillOpen:
 			return nil, fmt.Errorf("lease: %w: %s", ErrExists, j.Status)
 		default:
 			left = append(left, j.name)
@@ -215,18 +233,18 @@ func (sec *section) named(wanted func(name) bool) (out []name) {
 	return out
 }
 
-// vacate removes what has ended of the entries that lie over e, and refuses e if
-// another one holds.
-func (sec *section) vacate(e Entry) error {
-	all, err := sec.near(e.Ranges)
+// vacate removes what has ended of the entries that have some of the very IDs that are wanted, and
+// refuses if another one holds.
+func (sec *section) vacate(r Request) error {
+	all, err := sec.near(r.Exactly)
 	if err != nil {
 		return err
 	}
 	for _, j := range all {
-		sameNS := e.UserNS != 0 && e.UserNS == j.UserNS
-		sharing := e.Shared && j.Shared && e.Owner == j.Owner
-		if !sameNS && !sharing {
-			return &HeldError{e.Ranges.Intersect(j.Ranges), j.Status}
+		sameNS := r.UserNS != 0 && r.UserNS == j.UserNS
+		sharing := r.Shared && j.Shared && r.Owner == j.Owner
+		if !sameNS && !sharing && !r.mayOverlap(j.Status) {
+			return r.heldBy(j.Status)
 		}
 	}
 	return nil
@@ -249,7 +267,7 @@ func (sec *section) choose(r Request) (idmap.Range, error) {
 		name = r.Key.ID
 	}
 	for _, room := range r.Rooms {
-		ids, ok, err := sec.chooseIn(room, name)
+		ids, ok, err := sec.chooseIn(r, room, name)
 		if ok || err != nil {
 			return ids, err
 		}
@@ -261,23 +279,25 @@ func (sec *section) choose(r Request) (idmap.Range, error) {
 		if err != nil {
 			return idmap.Range{}, err
 		}
-		ids, ok, err := sec.chooseIn(room, name)
+		ids, ok, err := sec.chooseIn(r, room, name)
 		if ok || err != nil {
 			return ids, err
 		}
 		full.Size, full.Places = room.Size, full.Places+room.places()
 		for _, j := range holders {
-			full.Holders = append(full.Holders, j.Status)
+			if !r.mayOverlap(j.Status) {
+				full.Holders = append(full.Holders, j.Status)
+			}
 		}
 	}
 	return idmap.Range{}, full
 }
 
 // chooseIn finds a range in one room; ok is false if there is none beside all entries.
-func (sec *section) chooseIn(room Room, name string) (ids idmap.Range, ok bool, err error) {
+func (sec *section) chooseIn(r Request, room Room, name string) (ids idmap.Range, ok bool, err error) {
 	favourites := room.favouritesOf(name)
 	places := slices.DeleteFunc(slices.Clone(favourites), func(place idmap.Range) bool { return !room.Free.Contains(place) })
-	ids, ok, near, err := sec.firstClear(places)
+	ids, ok, near, err := sec.firstClear(r, places)
 	if err != nil {
 		return idmap.Range{}, false, err
 	}
@@ -286,15 +306,19 @@ func (sec *section) chooseIn(room Room, name string) (ids idmap.Range, ok bool, 
 		if _, err := sec.collect(near); err != nil {
 			return idmap.Range{}, false, err
 		}
-		if ids, ok, _, err = sec.firstClear(places); err != nil {
+		if ids, ok, _, err = sec.firstClear(r, places); err != nil {
 			return idmap.Range{}, false, err
 		}
 	}
 	if ok || len(favourites) == 0 {
 		return ids, ok, nil
 	}
+	names, err := sec.inWay(r, sec.names)
+	if err != nil {
+		return idmap.Range{}, false, err
+	}
 	var held []idmap.Range
-	for _, n := range sec.names {
+	for _, n := range names {
 		ranges, err := sec.ranges(n)
 		if err != nil {
 			return idmap.Range{}, false, err
@@ -307,9 +331,12 @@ func (sec *section) chooseIn(room Room, name string) (ids idmap.Range, ok bool, 
 
 // firstClear is the first of the places that no entry has some of; near is the entries in those
 // before it.
-func (sec *section) firstClear(places []idmap.Range) (place idmap.Range, ok bool, near []name, err error) {
+func (sec *section) firstClear(r Request, places []idmap.Range) (place idmap.Range, ok bool, near []name, err error) {
 	for _, place := range places {
 		over, err := sec.overlapping(idmap.NewSet(place))
+		if err == nil {
+			over, err = sec.inWay(r, over)
+		}
 		if err != nil {
 			return idmap.Range{}, false, nil, err
 		}
@@ -356,22 +383,32 @@ func (sec *section) collect(names []name) (left []judged, err error) {
 // lease whose file was deleted meanwhile is an error: what is alive by now has taken
 // its place.
 func (l *Lease) SetUserNS(inode uint64) error {
-	sec, err := l.store.lockExisting()
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("lease: %s: %w", l.store.path, errLost)
-	}
+	sec, err := l.section(l.store.lockExisting)
 	if err != nil {
 		return err
 	}
 	defer sec.unlock()
-	if err := sec.checkIs(l); err != nil {
-		return err
-	}
 	l.entry.UserNS = inode
 	if _, err := l.file.WriteAt(l.entry.text(), 0); err != nil {
 		return fmt.Errorf("lease: %w", err)
 	}
 	return nil
+}
+
+// section locks the directory, if the lease's file is still there.
+func (l *Lease) section(lock func() (*section, error)) (*section, error) {
+	sec, err := lock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("lease: %s: %w", l.store.path, errLost)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := sec.checkIs(l); err != nil {
+		sec.unlock()
+		return nil, err
+	}
+	return sec, nil
 }
 
 var errLost = errors.New("it was deleted while the container was being started: start it again")
@@ -437,6 +474,6 @@ func (s *Store) Release(k Key) error {
 	}
 	defer sec.unlock()
 	text := k.text()
-	_, err = sec.collect(sec.named(func(n name) bool { return n.key() == text || strings.HasPrefix(n.key(), alivePrefix) }))
+	_, err = sec.collect(sec.named(func(n name) bool { return n.isOf(text) || strings.HasPrefix(n.key(), alivePrefix) }))
 	return err
 }

@@ -30,5 +30,9 @@
 // of the container, so it is there exactly as long as the container is, whoever
 // deletes it and however it ends, and whatever becomes of the directory.
 //
+// What the owner of a container's user namespace may know of it lies in a directory that
+// only they can look into, beside that of the entries, and goes with its entry
+// ([Lease.Publish]).
+//
 // It doesn't know the book (pkg/registry): the caller says which IDs may be taken.
 package lease

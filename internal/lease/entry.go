@@ -42,6 +42,11 @@ type Entry struct {
 	// Rebuilt says that the entry was made from a namespace that was found alive
 	// when the directory had been lost.
 	Rebuilt bool
+	// Handle is of the user namespace of a pin: see [linux.NamespaceHandle]; "" where there are none.
+	Handle string
+	// UID is the account that the user namespace of a pin belongs to: there may be another one
+	// of the owner's name by now. nil of others, and of what an older version wrote.
+	UID *uint32
 
 	// recovered says that the entry is a copy of one that PID has locked, whose file was
 	// deleted; start is when that began.
@@ -67,6 +72,8 @@ type storedEntry struct {
 	Rebuilt   bool        `json:"rebuilt,omitempty"`
 	Recovered bool        `json:"recovered,omitempty"`
 	Ranges    [][2]uint32 `json:"ranges"`
+	Handle    string      `json:"handle,omitempty"`
+	UID       *uint32     `json:"uid,omitempty"`
 	// The last one, so that writing it only makes the text longer.
 	UserNS uint64 `json:"userNS"`
 }
@@ -74,7 +81,7 @@ type storedEntry struct {
 func (e Entry) text() []byte {
 	s := storedEntry{
 		Version: entryVersion, Owner: e.Owner, Root: e.Root, ID: e.ID, MountNS: e.MountNS, PIDNS: e.PIDNS, UserNS: e.UserNS,
-		PID: e.PID, Start: e.start, Shared: e.Shared, Rebuilt: e.Rebuilt, Recovered: e.recovered,
+		PID: e.PID, Start: e.start, Shared: e.Shared, Rebuilt: e.Rebuilt, Recovered: e.recovered, Handle: e.Handle, UID: e.UID,
 	}
 	for _, r := range e.Ranges.Ranges() {
 		s.Ranges = append(s.Ranges, [2]uint32{r.Start, r.Count})
@@ -105,7 +112,7 @@ func readEntry(f *os.File, named name) (Entry, error) {
 	e := Entry{
 		Key:   Key{Root: s.Root, ID: s.ID, MountNS: s.MountNS},
 		Owner: s.Owner, Shared: s.Shared, UserNS: s.UserNS, PIDNS: s.PIDNS, PID: s.PID, start: s.Start,
-		Rebuilt: s.Rebuilt, recovered: s.Recovered,
+		Rebuilt: s.Rebuilt, recovered: s.Recovered, Handle: s.Handle, UID: s.UID,
 	}
 	for _, r := range s.Ranges {
 		ranges = append(ranges, idmap.Range{Start: r[0], Count: r[1]})
@@ -125,6 +132,9 @@ type name struct {
 	line bool
 	at   int64
 }
+
+// pin says whether it is a pin's.
+func (n name) pin() bool { return strings.HasPrefix(n.key(), pinPrefix) }
 
 // key is what stands behind the ranges.
 func (n name) key() string { return n.text[strings.IndexByte(n.text, '.')+1:] }
@@ -151,6 +161,8 @@ const (
 	maxRanges  = 200 // bytes
 	// alivePrefix begins the key of an entry that was made of what was found alive.
 	alivePrefix = "alive-"
+	// pinPrefix begins the key of a pin's entry, whose owner has to be read where it is in the way.
+	pinPrefix = "pin-"
 )
 
 // keyText is the key as it stands in a name. It finds entries of a container; that they
@@ -159,13 +171,27 @@ func (e Entry) keyText() string {
 	if e.Rebuilt {
 		return alivePrefix + strconv.FormatUint(e.UserNS, 10)
 	}
+	if e.IsPin() {
+		return e.Key.text() + "-" + strconv.FormatUint(e.UserNS, 10)
+	}
 	return e.Key.text()
+}
+
+// isOf says whether it is of a container, or of any of the namespaces of a pin, by the text of
+// the key.
+func (n name) isOf(key string) bool {
+	text := n.key()
+	return text == key || n.pin() && strings.HasPrefix(text, key+"-")
 }
 
 func (k Key) text() string {
 	h := fnv.New128a()
 	_, _ = fmt.Fprintf(h, "%s\x00%s\x00%d", k.Root, k.ID, k.MountNS) // never fails
-	return fmt.Sprintf("%x", h.Sum(nil))
+	text := fmt.Sprintf("%x", h.Sum(nil))
+	if k.IsPin() {
+		return pinPrefix + text
+	}
+	return text
 }
 
 func (e Entry) name() name {

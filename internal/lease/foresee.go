@@ -10,7 +10,8 @@ import (
 )
 
 // Foresee is what [Store.Acquire] would take if it were called now: the range that it
-// would choose, or none if the IDs are given. It takes nothing, and removes nothing of what
+// would choose, or none if the IDs are given. For a pin it also refuses IDs that a process of somebody
+// else has without a lease, which containers don't take the time for. It takes nothing, and removes nothing of what
 // has ended. Whoever starts a container meanwhile may have the range first.
 //
 // Errors are those of Acquire.
@@ -24,16 +25,25 @@ func (s *Store) Foresee(r Request) (idmap.Range, error) {
 	}
 	for _, h := range alive {
 		switch sameNS, sharing := r.UserNS != 0 && r.UserNS == h.UserNS, r.Shared && h.Shared && r.Owner == h.Owner; {
+		case h.Key == r.Key && h.IsPin(): // whoever wants it takes that one away before
 		case h.Key == r.Key && h.ID != "" && h.State != Process:
 			return idmap.Range{}, fmt.Errorf("lease: %w: %s", ErrExists, h)
-		case sameNS || sharing:
+		case sameNS || sharing || r.mayOverlap(h):
 		case !r.Exactly.Intersect(h.Ranges).Empty():
-			return idmap.Range{}, &HeldError{r.Exactly.Intersect(h.Ranges), h}
+			return idmap.Range{}, r.heldBy(h)
+		}
+	}
+	if r.Key.IsPin() {
+		if held, err := s.stranger(r, alive); err != nil {
+			return idmap.Range{}, err
+		} else if held != nil {
+			return idmap.Range{}, held
 		}
 	}
 	if !r.Exactly.Empty() {
 		return idmap.Range{}, nil
 	}
+	alive = slices.DeleteFunc(alive, r.mayOverlap)
 	// Those of its own key go before anything is chosen.
 	ended = slices.DeleteFunc(ended, func(h Status) bool { return h.Key == r.Key })
 	return foreseen(r, alive, ended)
@@ -46,7 +56,7 @@ func (s *Store) holders() (alive, ended []Status, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	answered := func(uint64, idmap.Set) (bool, error) { return false, nil }
+	answered := func(LiveNS) (bool, error) { return false, nil }
 	if sec != nil {
 		defer sec.unlock()
 		boot, by, err := sec.bootOf()
@@ -71,7 +81,11 @@ func (s *Store) holders() (alive, ended []Status, err error) {
 	}
 	found, err := s.found(answered)
 	for _, e := range found {
-		alive = append(alive, Status{Entry: e, State: Process, Alive: e.PID})
+		state := Process
+		if e.IsPin() {
+			state = Pinned
+		}
+		alive = append(alive, Status{Entry: e, State: state, Alive: e.PID})
 	}
 	return alive, ended, err
 }

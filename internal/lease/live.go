@@ -357,13 +357,10 @@ func mapsOf(pid string, own maps) (m maps, err error) {
 	return m, nil
 }
 
-// onHost is the map of the host's own user namespace.
-var onHost = idmap.Map{{Inner: 0, Outer: 0, Count: idmap.Invalid}}
-
 // hostMap reads a map that was read in a namespace whose map is own. What own
 // doesn't hold isn't the caller's to give to anybody, and is left out.
 func hostMap(text string, own idmap.Map) (idmap.Map, error) {
-	if own == nil || own.Equal(onHost) {
+	if own == nil || own.Equal(idmap.Host()) {
 		return idmap.ParseMap(text)
 	}
 	var out idmap.Map

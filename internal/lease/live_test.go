@@ -235,8 +235,8 @@ func TestHostMap(t *testing.T) {
 		want idmap.Map
 	}{
 		{"0 5 7\n", nil, idmap.Map{{Inner: 0, Outer: 5, Count: 7}}},
-		{"0 5 7\n", onHost, idmap.Map{{Inner: 0, Outer: 5, Count: 7}}},
-		{"         0          0 4294967295\n", onHost, onHost},
+		{"0 5 7\n", idmap.Host(), idmap.Map{{Inner: 0, Outer: 5, Count: 7}}},
+		{"         0          0 4294967295\n", idmap.Host(), idmap.Host()},
 		{"", own, nil},
 		{"0 0 1000\n", own, idmap.Map{{Inner: 0, Outer: 100000, Count: 1000}}},
 		{"3 999 2\n", own, idmap.Map{{Inner: 3, Outer: 100999, Count: 1}, {Inner: 4, Outer: 500000, Count: 1}}},

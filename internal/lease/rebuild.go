@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
-	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
 // bootOf is the boot ID that the directory is of, "" if nobody has said; and the PID
@@ -106,9 +106,13 @@ func (sec *section) rebuild() error {
 	return nil
 }
 
-// found is an entry for each live namespace with IDs for which answered doesn't say that there
-// is one.
-func (s *Store) found(answered func(inode uint64, ids idmap.Set) (bool, error)) (found []Entry, err error) {
+// found is an entry for each pin, and each live namespace with IDs, for which answered doesn't say that
+// there is one.
+func (s *Store) found(answered func(LiveNS) (bool, error)) (found []Entry, err error) {
+	if found, err = s.foundPins(answered); err != nil {
+		return nil, err
+	}
+	pins := slices.Clone(found)
 	alive, err := s.live()
 	if err != nil {
 		return nil, err
@@ -123,10 +127,10 @@ func (s *Store) found(answered func(inode uint64, ids idmap.Set) (bool, error)) 
 			}
 		}
 		ids := l.IDs()
-		if ids.Empty() {
+		if ids.Empty() || slices.ContainsFunc(pins, func(p Entry) bool { return p.answersFor(l) }) {
 			continue
 		}
-		known, err := answered(l.Inode, ids)
+		known, err := answered(l)
 		if err != nil {
 			return nil, err
 		}
@@ -137,9 +141,9 @@ func (s *Store) found(answered func(inode uint64, ids idmap.Set) (bool, error)) 
 	return found, nil
 }
 
-// answered says whether an entry is for that user namespace and all those IDs.
-func (sec *section) answered(inode uint64, ids idmap.Set) (bool, error) {
-	near, err := sec.overlapping(ids)
+// answered says whether an entry is for that user namespace and all its IDs.
+func (sec *section) answered(l LiveNS) (bool, error) {
+	near, err := sec.overlapping(l.IDs())
 	if err != nil {
 		return false, err
 	}
@@ -148,7 +152,7 @@ func (sec *section) answered(inode uint64, ids idmap.Set) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if e.UserNS == inode && e.Ranges.ContainsSet(ids) {
+		if e.answersFor(l) {
 			return true, nil
 		}
 	}

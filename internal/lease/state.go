@@ -31,6 +31,11 @@ const (
 	// alive, or what has entered the namespace and outlived the container. It is
 	// also what can't be told from the caller's PID namespace.
 	Process State = "process"
+	// Pinned is one of a pin whose namespace is mounted on the host.
+	Pinned State = "pinned"
+	// StillOpen is one of a pin that isn't mounted any more, and whose namespace somebody has open or
+	// mounted elsewhere, who could enter it yet.
+	StillOpen State = "open"
 	// Ended is one that holds nothing any more.
 	Ended State = "ended"
 )
@@ -129,6 +134,9 @@ func (sec *section) inUse(f *os.File, e Entry) (State, error) {
 			return Starting, nil
 		}
 	}
+	if e.IsPin() {
+		return sec.store.pinState(e)
+	}
 	has, err := sec.store.hasState(e.Key)
 	if err != nil {
 		return "", err
@@ -142,6 +150,9 @@ func (sec *section) inUse(f *os.File, e Entry) (State, error) {
 // lived looks for processes in an entry's namespace, and for others that have some
 // of its IDs: with one it hasn't ended. Those that another entry answers for don't count.
 func (sec *section) lived(n name, e *Status, alive []LiveNS) error {
+	if e.IsPin() {
+		return sec.pinLived(e, alive)
+	}
 	if own := sec.store.own.pid; e.PIDNS != 0 && e.PIDNS != own && own != initPIDNS {
 		e.State = Process // for all that can be seen from here
 		return nil
@@ -193,7 +204,20 @@ func (sec *section) notOf(other name, e Entry, alive []LiveNS) ([]LiveNS, error)
 			return alive, err
 		}
 	}
-	return slices.DeleteFunc(alive, func(l LiveNS) bool { return l.Inode == o.UserNS && o.Ranges.ContainsSet(l.IDs()) }), nil
+	return slices.DeleteFunc(alive, o.answersFor), nil
+}
+
+// answersFor says whether the entry is the one of a live namespace; a pin's is for those as well that
+// its owner makes inside.
+func (e Entry) answersFor(l LiveNS) bool {
+	if !e.Ranges.ContainsSet(l.IDs()) {
+		return false
+	}
+	if l.Inode == e.UserNS || !e.IsPin() || e.UserNS == 0 || l.Inode == 0 {
+		return l.Inode == e.UserNS
+	}
+	lies, err := l.liesIn(e.UserNS)
+	return lies && err == nil
 }
 
 // stateName is the file that the low-level runtime makes for a container in the

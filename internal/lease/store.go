@@ -33,6 +33,8 @@ type Store struct {
 	path string // of the directory
 	own  namespaces
 	boot string
+	// mounts is the mount table of the host's first process; "" of a store that knows no pins.
+	mounts string
 	// live is [Live], for tests.
 	live func() ([]LiveNS, error)
 }
@@ -52,7 +54,7 @@ const initPIDNS = 0xEFFFFFFC
 // It must be called before the thread leaves the mount namespace that containers
 // are known by.
 func Open() (*Store, error) {
-	path := Dir
+	path, mounts := Dir, hostMounts
 	here, err := namespaceOf("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
@@ -60,12 +62,17 @@ func Open() (*Store, error) {
 	hosts, err := namespaceOf("/proc/1/ns/mnt")
 	switch {
 	case errors.Is(err, fs.ErrPermission):
+		mounts = "/proc/thread-self/mountinfo"
 	case err != nil:
 		return nil, fmt.Errorf("lease: the mount namespace of the host's first process: %w", err)
 	case hosts != here:
 		path = "/proc/1/root" + Dir
 	}
-	return openAt(path, here)
+	s, err := openAt(path, here)
+	if err == nil {
+		s.mounts = mounts
+	}
+	return s, err
 }
 
 // OpenOwn finds the directory of a user of the host who isn't root, by their UID there:
@@ -305,6 +312,7 @@ func (sec *section) remove(n name) error {
 			break
 		}
 	}
+	sec.unpublish(n.key())
 	return nil
 }
 
