@@ -28,7 +28,7 @@ MODULE := github.com/userns-runtime/userns-runtime
 # owner, and would make two builds of one commit differ.
 GOBUILD := go build -trimpath -buildvcs=false
 LDFLAGS := -s -w -X $(MODULE)/internal/shim.Version=$(VERSION)
-CTL_LDFLAGS := -s -w -X main.version=$(VERSION)
+MAIN_LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Outside of the tree, so that `git clean` doesn't cost three minutes.
 GOLANGCI_VERSION := v2.15.0
@@ -43,14 +43,17 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # Go knows what is up to date, and does nothing then.
-.PHONY: build build-userns-runtime build-usernsctl build-runc
-build: build-userns-runtime build-usernsctl build-runc ## Build the programs, and bin/runc
+.PHONY: build build-userns-runtime build-userns build-usernsctl build-runc
+build: build-userns-runtime build-userns build-usernsctl build-runc ## Build the programs, and bin/runc
 
 build-userns-runtime:
 	CGO_ENABLED=0 $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/userns-runtime ./cmd/userns-runtime
 
+build-userns:
+	CGO_ENABLED=0 $(GOBUILD) -ldflags '$(MAIN_LDFLAGS)' -o bin/userns ./cmd/userns
+
 build-usernsctl:
-	CGO_ENABLED=0 $(GOBUILD) -ldflags '$(CTL_LDFLAGS)' -o bin/usernsctl ./cmd/usernsctl
+	CGO_ENABLED=0 $(GOBUILD) -ldflags '$(MAIN_LDFLAGS)' -o bin/usernsctl ./cmd/usernsctl
 
 build-runc:
 	@pkg-config --exists libseccomp || { echo 'build: bin/runc needs libseccomp-dev, pkg-config and gcc: run `make deps` as root' >&2; exit 1; }
@@ -100,6 +103,9 @@ bench: build ## Time and memory against plain runc; BENCHFLAGS='-n 100 -json' (r
 install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	install -D -m 0755 bin/userns-runtime '$(DESTDIR)$(PREFIX)/bin/userns-runtime'
 	install -D -m 0755 bin/usernsctl '$(DESTDIR)$(PREFIX)/bin/usernsctl'
+	install -D -m 0755 bin/userns '$(DESTDIR)$(PREFIX)/bin/userns'
+	for name in newuidmap newgidmap; do install -D -m 0755 bin/userns "$(DESTDIR)$(PREFIX)/libexec/userns-runtime/$$name"; done
+	@$(MAKE) --no-print-directory file-capabilities
 	install -D -m 0755 bin/runc '$(DESTDIR)$(PREFIX)/libexec/userns-runtime/runc'
 	install -d -m 0755 '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples'
 	install -m 0644 config/default.toml $(wildcard config/examples/*.toml) config/examples/usernamespaces '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
@@ -108,6 +114,15 @@ install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	bin/usernsctl completion zsh | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_usernsctl'
 	bin/usernsctl completion fish | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/usernsctl.fish'
 	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
+
+# Permitted, not effective: the program raises them around one write. A package built
+# without root gives them in its own way when it is installed.
+.PHONY: file-capabilities
+file-capabilities:
+	@for grant in cap_setuid,cap_setgid:bin/userns cap_setuid:libexec/userns-runtime/newuidmap cap_setgid:libexec/userns-runtime/newgidmap; do \
+		setcap "$${grant%%:*}=p" "$(DESTDIR)$(PREFIX)/$${grant#*:}" || \
+			echo "install: $(DESTDIR)$(PREFIX)/$${grant#*:} has no file capabilities, without which it maps its caller's own ID only: run as root: setcap $${grant%%:*}=p $(PREFIX)/$${grant#*:}" >&2; \
+	done
 
 .PHONY: deps
 deps: ## Install what build, demo and test need (root)

@@ -56,7 +56,7 @@ var floors = map[string]int{
 	"internal/shim": order,
 
 	gate:            programs,
-	"cmd/userns":    programs,
+	utility:         programs,
 	"cmd/usernsctl": programs,
 
 	"tests/cmd": helpers, // and all below
@@ -109,6 +109,13 @@ var shipped = map[string]map[string]string{
 		"github.com/pelletier/go-toml/v2":        "the configuration, strictly",
 		"github.com/moby/sys/mountinfo":          "/proc/self/mountinfo",
 		"github.com/moby/sys/user":               "passwd and group, without cgo",
+	},
+	utility: {
+		module:                          "us",
+		"golang.org/x/sys":              "system calls",
+		"github.com/spf13/pflag":        "options in bundles, as unshare(1) takes them",
+		"github.com/moby/sys/mountinfo": "/proc/PID/mountinfo, for the records of containers and for pins",
+		"github.com/moby/sys/user":      "passwd and group, without cgo",
 	},
 	"cmd/usernsctl": {
 		module:                                   "us",
@@ -412,6 +419,28 @@ func TestForm(t *testing.T) {
 }
 
 func TestDocs(t *testing.T) { report(t, checkDocs(sources(t))) }
+
+// utility is the program that every user of a host may run with capabilities of its file.
+const utility = "cmd/userns"
+
+// TestDepsList holds the list of all that the utility is built from against its source, so that
+// nothing comes to it unseen.
+func TestDepsList(t *testing.T) {
+	want, err := os.ReadFile(utility + "/deps.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var is []string
+	for _, d := range listDeps(t, "./"+utility) {
+		if d.module != "" {
+			is = append(is, d.path)
+		}
+	}
+	slices.Sort(is)
+	if got := strings.Join(is, "\n") + "\n"; got != string(want) {
+		t.Errorf("%s/deps.txt doesn't say what the program is built from: is each new package worth its privilege? Then let it be\n%s", utility, got)
+	}
+}
 
 func TestDependencies(t *testing.T) {
 	found := 0

@@ -279,7 +279,7 @@ snapshot() {
 	awk '{$1 = $2 = ""; print}' /proc/self/mountinfo | sed 's/shared:[0-9]*//; s/master:[0-9]*//' | sort
 	echo "# /run"
 	find /run '(' -path /run/sandbox -o -path /run/hooks ')' -prune -o -printf '%p %y %m %U\n' | sort |
-		grep -vE '^/run/userns-runtime( d 711 0|/mnt d 711 0|/mnt/rootfs d 711 0|/runtimes d 711 0|/runtimes/[0-9a-f.-]+ l 777 0|/leases d 700 0|/leases/boot l 777 0)$'
+		grep -vE '^/run/userns-runtime( d 711 0|/owned d 711 0|/mnt d 711 0|/mnt/rootfs d 711 0|/runtimes d 711 0|/runtimes/[0-9a-f.-]+ l 777 0|/pins\.lock f 600 0|/leases d 700 0|/leases/boot l 777 0)$'
 	echo "# cgroups"
 	# Others come and go meanwhile.
 	find /sys/fs/cgroup -type d -name "*$UR_TAG*" 2>/dev/null || true

@@ -29,10 +29,10 @@ setup_suite() {
 	UR_BATS_DIR=$(cd "$(dirname "$BATS_TEST_FILENAME")" && pwd)
 	TREE=$(cd "$UR_BATS_DIR/../.." && pwd)
 	export UR_BATS_DIR TREE
-	export OURS=${OURS:-$TREE/bin/userns-runtime} CTL=${CTL:-$TREE/bin/usernsctl} RUNC=${RUNC:-$TREE/bin/runc}
+	export OURS=${OURS:-$TREE/bin/userns-runtime} CTL=${CTL:-$TREE/bin/usernsctl} USERNS=${USERNS:-$TREE/bin/userns} RUNC=${RUNC:-$TREE/bin/runc}
 
 	local program
-	for program in "$OURS" "$CTL" "$RUNC"; do
+	for program in "$OURS" "$CTL" "$USERNS" "$RUNC"; do
 		if [[ ! -x $program ]]; then
 			echo "$program isn't there: run \`make build\` first"
 			return 1
