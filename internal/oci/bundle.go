@@ -128,16 +128,20 @@ type judged struct {
 	Hooks       *specs.Hooks      `json:"hooks"`
 	Annotations map[string]string `json:"annotations"`
 	Linux       *struct {
-		UIDMappings       []specs.LinuxIDMapping `json:"uidMappings"`
-		GIDMappings       []specs.LinuxIDMapping `json:"gidMappings"`
-		Sysctl            map[string]string      `json:"sysctl"`
-		CgroupsPath       string                 `json:"cgroupsPath"`
-		Namespaces        []specs.LinuxNamespace `json:"namespaces"`
-		Devices           []specs.LinuxDevice    `json:"devices"`
-		RootfsPropagation string                 `json:"rootfsPropagation"`
-		MaskedPaths       []string               `json:"maskedPaths"`
-		ReadonlyPaths     []string               `json:"readonlyPaths"`
-		MountLabel        string                 `json:"mountLabel"`
+		UIDMappings       []specs.LinuxIDMapping          `json:"uidMappings"`
+		GIDMappings       []specs.LinuxIDMapping          `json:"gidMappings"`
+		Sysctl            map[string]string               `json:"sysctl"`
+		CgroupsPath       string                          `json:"cgroupsPath"`
+		Namespaces        []specs.LinuxNamespace          `json:"namespaces"`
+		Devices           []specs.LinuxDevice             `json:"devices"`
+		NetDevices        map[string]specs.LinuxNetDevice `json:"netDevices"`
+		RootfsPropagation string                          `json:"rootfsPropagation"`
+		MaskedPaths       []string                        `json:"maskedPaths"`
+		ReadonlyPaths     []string                        `json:"readonlyPaths"`
+		MountLabel        string                          `json:"mountLabel"`
+		Seccomp           *struct {
+			ListenerPath string `json:"listenerPath"`
+		} `json:"seccomp"`
 	} `json:"linux"`
 }
 
@@ -149,8 +153,11 @@ func (j judged) spec() *specs.Spec {
 	if l := j.Linux; l != nil {
 		spec.Linux = &specs.Linux{
 			UIDMappings: l.UIDMappings, GIDMappings: l.GIDMappings, Sysctl: l.Sysctl, CgroupsPath: l.CgroupsPath,
-			Namespaces: l.Namespaces, Devices: l.Devices, RootfsPropagation: l.RootfsPropagation,
+			Namespaces: l.Namespaces, Devices: l.Devices, NetDevices: l.NetDevices, RootfsPropagation: l.RootfsPropagation,
 			MaskedPaths: l.MaskedPaths, ReadonlyPaths: l.ReadonlyPaths, MountLabel: l.MountLabel,
+		}
+		if l.Seccomp != nil {
+			spec.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: l.Seccomp.ListenerPath}
 		}
 	}
 	return spec

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,8 @@ type bind struct {
 	index int
 	taken *rootfs.Bind
 	attrs []linux.Attrs
+	// volume says that the engine keeps it for any container that asks for it by name.
+	volume bool
 	// owners is the account that root inside is.
 	owners *user.User
 }
@@ -79,6 +82,9 @@ func (p *plan) judgeBinds(c *call, upper string, owner ownership) error {
 			b.Source = b.taken.Source.Name()
 			err = j.judge(b, m.Source)
 		}
+		if err == nil && p.nsOwner != nil {
+			err = b.checkOwned(p)
+		}
 		if err != nil {
 			return fmt.Errorf("mounts[%d]: %s: %w", i, m.Destination, err)
 		}
@@ -95,6 +101,8 @@ func (j *bindJudge) judge(b *bind, asked string) error {
 	}
 	if own, ok := j.state.find(b.Source, asked); ok {
 		b.As = asRoot
+		top, _ := own.Top(b.Source)
+		b.volume = strings.HasPrefix(top, own.Dir+"/"+volumesDir+"/")
 		if err := rootfs.CheckOwn(b.taken.Source, own); err != nil {
 			b.As, b.Why = asNobody, "not shifted as the engine's own: "+err.Error()
 		}
@@ -127,22 +135,20 @@ func (j *bindJudge) hasRoot() bool {
 // is nobody's, since its files are the host's; so is that of the overflow IDs,
 // which files of many have (see the book: they are never granted).
 func (j *bindJudge) ownersAccount() *user.User {
-	if j.looked || !j.c.subject.engine() {
-		return j.account
-	}
-	j.looked = true
-	account, err := user.LookupUser(j.owner.Name)
-	if err != nil {
-		id, parseErr := idmap.ParseID(j.owner.Name)
-		if parseErr != nil {
-			return nil
-		}
-		account, err = user.LookupUid(int(id))
-	}
-	if err == nil && mayBeRoot(account.Uid) && mayBeRoot(account.Gid) {
-		j.account = &account
+	if !j.looked && j.c.subject.IsRoot() {
+		j.account, j.looked = accountOf(j.owner), true
 	}
 	return j.account
+}
+
+// accountOf is an owner's account on this host, by name or by number; nil if there is none
+// that root inside may be.
+func accountOf(owner ownership) *user.User {
+	account, err := delegate.AccountOf(owner.Name)
+	if err != nil || !mayBeRoot(account.Uid) || !mayBeRoot(account.Gid) {
+		return nil
+	}
+	return &account
 }
 
 func mayBeRoot(id int) bool { return id > 0 && id != 65534 && id != 65535 && id < int(idmap.Invalid) }

@@ -21,7 +21,7 @@ import (
 // checkPrivate refuses a bundle that could be changed while it is judged, and
 // remembers whether it has to be covered.
 func (p *plan) checkPrivate(c *call) error {
-	uids, err := p.uids.Into(c.subject.ownUIDs)
+	uids, err := p.uids.Into(c.subject.UIDs)
 	if err != nil {
 		uids = nil // nobody inside then; namespace gives the error
 	}

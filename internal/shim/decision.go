@@ -92,7 +92,7 @@ func (c *call) audited(d *decision, err error) error {
 	auditErr := report.OpenAudit(c.cfg.Audit.Path).Write(d)
 	switch {
 	case auditErr == nil:
-	case !c.subject.engine() && c.cfg.Audit.Mode != config.AuditRequire:
+	case !c.subject.IsRoot() && c.cfg.Audit.Mode != config.AuditRequire:
 		// The file is root's, and nothing that a user could mend: they act with
 		// their own privileges, which leaves other traces.
 	case err == nil && c.cfg.Audit.Mode == config.AuditRequire:

@@ -49,8 +49,11 @@ var byRun = []layout{
 	{"io.containerd.runtime.v2.task/*/*", []string{"io.containerd.grpc.v1.cri/sandboxes/*/shm"}},
 }
 
+// volumesDir is where Docker and Podman keep what outlives containers, and may be several'.
+const volumesDir = "volumes"
+
 var dockerOwn = []string{
-	"volumes/*/_data/**",
+	volumesDir + "/*/_data/**",
 	"containers/*/resolv.conf",
 	"containers/*/hostname",
 	"containers/*/hosts",
@@ -59,7 +62,7 @@ var dockerOwn = []string{
 }
 
 var podmanOwn = []string{
-	"volumes/*/_data/**",
+	volumesDir + "/*/_data/**",
 	"overlay-containers/*/userdata/resolv.conf",
 	"overlay-containers/*/userdata/hostname",
 	"overlay-containers/*/userdata/hosts",

@@ -46,7 +46,7 @@ func (c *call) exec(low string) error {
 	if err := c.giveStdio(record.UIDs, record.GIDs); err != nil {
 		return execFailed(err)
 	}
-	if flags.DenySetgroups {
+	if flags.DenySetgroups && !c.rootless() {
 		if err := linux.DropGroups(); err != nil {
 			return execFailed(err)
 		}
@@ -68,8 +68,10 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	}
 	// runc goes to the directory that it knows the root filesystem by; what is below /run may
 	// have been deleted.
-	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
-		return record, flags, err
+	if !c.rootless() {
+		if err := makeStageDirs(idmap.RootAs(c.subject.UIDs)); err != nil {
+			return record, flags, err
+		}
 	}
 	d.Owner, d.OwnerBy, d.Lines, d.Flags = record.Owner, "record", record.Lines, record.Flags
 	d.GrantedUIDs, d.GrantedGIDs = record.UIDs.String(), record.GIDs.String()
@@ -78,6 +80,9 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	}
 	if err := errors.Join(flags.Unenforced()...); err != nil {
 		return record, flags, fmt.Errorf("%w: the container was started by a later version of userns-runtime: %w", lease.ErrRecord, err)
+	}
+	if broken := flags.BrokenByOwner(); flags.Owned && broken != "" {
+		return record, flags, fmt.Errorf("%w: it says owned and %s, which the owner of a user namespace undoes: start the container anew", lease.ErrRecord, broken)
 	}
 	process := specpatch.ProcessFlags{DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
 	if c.inv.Flags.Process != "" {
@@ -280,7 +285,7 @@ func (c *call) liveMaps(pid int) (uids, gids idmap.Map, err error) {
 		file string
 		own  idmap.Map
 		m    *idmap.Map
-	}{{"uid_map", c.subject.ownUIDs, &uids}, {"gid_map", c.subject.ownGIDs, &gids}} {
+	}{{"uid_map", c.subject.UIDs, &uids}, {"gid_map", c.subject.GIDs, &gids}} {
 		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + side.file)
 		if err != nil {
 			return nil, nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/report"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
 )
 
@@ -99,7 +100,7 @@ func Foresee(a Asked) (Foreseen, error) {
 	if c.inv, err = oci.ParseArgs(append(argv, "--", id)); err != nil {
 		return Foreseen{}, err
 	}
-	if c.subject, err = identify(); err != nil {
+	if c.subject, err = delegate.Identify(); err != nil {
 		return Foreseen{}, err
 	}
 	d := c.newDecision()

@@ -18,13 +18,13 @@ func TestDryNamespaceHasNoRange(t *testing.T) {
 	}
 	m := idmap.Map{{Inner: 0, Outer: 3000000000, Count: 65536}}
 	p := &plan{dry: true, uids: m, gids: m}
-	ns, err := p.namespace(&call{subject: subject{ownUIDs: initialMap, ownGIDs: initialMap}})
+	ns, err := p.namespace(&call{subject: delegate.Caller{UIDs: idmap.Host(), GIDs: idmap.Host()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ns.Close()
 	is, err := delegate.Look(ns)
-	if err != nil || !is.UIDs.Equal(initialMap) || !is.GIDs.Equal(initialMap) {
+	if err != nil || !is.UIDs.Equal(idmap.Host()) || !is.GIDs.Equal(idmap.Host()) {
 		t.Errorf("it maps %v and %v, %v", is.UIDs, is.GIDs, err)
 	}
 }

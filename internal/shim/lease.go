@@ -14,6 +14,7 @@ import (
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -25,8 +26,14 @@ func (p *plan) choose(c *call, grant *registry.Grant, owner ownership) error {
 	if err != nil {
 		return err
 	}
-	// A caller who can't start it is told so later, with the maps they could have.
-	if grant.Shared() || !c.mayMount() {
+	if c.rootless() {
+		if size != 0 {
+			return fmt.Errorf("annotation %s: containers that %s starts without root have all the same range: leave it out", annotation(config.AnnotationSize), owner.Name)
+		}
+		p.uids, p.gids, err = c.rootlessMaps(grant)
+		return err
+	}
+	if grant.Shared() {
 		if size != 0 {
 			return fmt.Errorf("annotation %s: the first line of %s is shared, whose containers have all the same range: leave it out", annotation(config.AnnotationSize), owner.Name)
 		}
@@ -37,7 +44,7 @@ func (p *plan) choose(c *call, grant *registry.Grant, owner ownership) error {
 	if err != nil {
 		return err
 	}
-	request := lease.Request{Owner: owner.Name, Name: name}
+	request := lease.Request{Owner: owner.Name, Names: holder(c.subject, owner).Names, Name: name}
 	for _, r := range all {
 		request.Rooms = append(request.Rooms, lease.Room{IDs: r.Line.Range, Free: r.Free, Size: r.Size})
 	}
@@ -52,9 +59,9 @@ func (p *plan) choose(c *call, grant *registry.Grant, owner ownership) error {
 
 // hold takes the IDs of maps that were asked for, or that are shared: the very ones.
 func (p *plan) hold(c *call, owner ownership) error {
-	request := lease.Request{Owner: owner.Name}
+	request := lease.Request{Owner: owner.Name, Names: holder(c.subject, owner).Names}
 	uids, gids := p.uids.Outer(), p.gids.Outer()
-	if !c.subject.engine() {
+	if !c.subject.IsRoot() {
 		// Their own are theirs in every process, whatever is held.
 		uids = uids.Subtract(idmap.NewSet(idmap.Range{Start: c.subject.UID, Count: 1}))
 		gids = gids.Subtract(idmap.NewSet(idmap.Range{Start: c.subject.GID, Count: 1}))
@@ -100,7 +107,7 @@ func (p *plan) acquire(c *call, r lease.Request) (ids idmap.Range, err error) {
 
 // leases is where is kept which IDs are held.
 func (c *call) leases() (*lease.Store, error) {
-	if c.subject.engine() {
+	if c.subject.IsRoot() {
 		return lease.Open()
 	}
 	return lease.OpenOwn(c.subject.UID)
@@ -152,6 +159,9 @@ func (p *plan) named(userns *os.File) error {
 // giveBack is called with the reason why the container isn't started, and takes back
 // what was taken for it.
 func (p *plan) giveBack(why error) error {
+	if p.copied != nil {
+		why = errors.Join(why, p.copied.remove())
+	}
 	if p.lease == nil {
 		return why
 	}
@@ -174,7 +184,8 @@ func (e endedError) Error() string {
 // once nothing is left of the container (package lease).
 func (c *call) delete(low string) error {
 	store, key, ok := c.leaseOf()
-	if !ok {
+	copied := c.copied()
+	if !ok && copied == "" {
 		return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
 	}
 	cmd := exec.Command(low, c.inv.Argv()[1:]...)
@@ -187,7 +198,12 @@ func (c *call) delete(low string) error {
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("low-level runtime: %w", err)
 	}
-	_ = store.Release(key) // see above
+	if ok {
+		_ = store.Release(key) // see above
+	}
+	if copied != "" {
+		c.sweepCopies()
+	}
 	if exit == nil {
 		return endedError(0)
 	}
@@ -197,10 +213,22 @@ func (c *call) delete(low string) error {
 	return endedError(exit.ExitCode())
 }
 
+// copied is where the copy is that the container was started from, without root; "" if there is none.
+func (c *call) copied() string {
+	if !c.rootless() || c.subject.IsRoot() {
+		return ""
+	}
+	dir := c.copyOf()
+	if _, err := os.Lstat(dir); err != nil {
+		return ""
+	}
+	return dir
+}
+
 // leaseOf is where the IDs of the container are kept; ok is false if none seem to be.
 func (c *call) leaseOf() (store *lease.Store, key lease.Key, ok bool) {
 	var err error
-	if c.subject, err = identify(); err != nil || !c.mayMount() {
+	if c.subject, err = delegate.Identify(); err != nil || !c.mayMount() {
 		return nil, lease.Key{}, false
 	}
 	if store, err = c.leases(); err != nil {

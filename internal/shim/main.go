@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/report"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
@@ -45,7 +47,7 @@ type call struct {
 	program string // argv[0]
 	environ []string
 	caller  oci.Caller
-	subject subject
+	subject delegate.Caller
 	cfg     config.Config
 	log     *report.Log // nil until it is opened
 	// dry says that nothing is to be taken, made or written: see [Foresee].
@@ -130,13 +132,13 @@ func (c *call) run() error {
 		return c.pass()
 	}
 	var err error
-	if c.subject, err = identify(); err != nil {
+	if c.subject, err = delegate.Identify(); err != nil {
 		return err
 	}
 	if c.cfg, err = c.config(); err != nil {
 		return err
 	}
-	low, err := oci.FindRuntime(c.cfg.Runtimes, idmap.RootAs(c.subject.ownUIDs))
+	low, err := oci.FindRuntime(c.cfg.Runtimes, idmap.RootAs(c.subject.UIDs))
 	if err != nil {
 		return err
 	}
@@ -188,7 +190,7 @@ func (c *call) configFile() (config.Config, error) {
 // another file, but not what is recorded of them.
 func (c *call) config() (config.Config, error) {
 	cfg, err := c.configFile()
-	if err == nil && c.inv.ConfigSet && !c.subject.engine() {
+	if err == nil && c.inv.ConfigSet && !c.subject.IsRoot() {
 		var host config.Config
 		host, err = config.Load(config.Path)
 		cfg.Audit = host.Audit
@@ -198,23 +200,37 @@ func (c *call) config() (config.Config, error) {
 
 // grant reads the book and the host's accounts, and finds the owner's grant.
 func (c *call) grant(owner ownership) (*registry.Grant, error) {
-	book, err := registry.Load(registry.Path, registry.DropInDir)
+	book, host, err := registry.Current()
 	if err != nil {
 		return nil, err
 	}
-	host, err := registry.LoadHost("/etc/passwd", "/etc/group")
-	if err != nil {
-		return nil, err
+	h := holder(c.subject, owner)
+	if h.Own != nil && c.rootless() {
+		h.Own.SetgroupsDenied = true // by newgidmap, where their own group is mapped
 	}
-	return book.Grant(holder(c.subject, owner), host)
+	return book.Grant(h, host)
 }
 
 // engineRoot is the directory in which the low-level runtime keeps its state.
 func (c *call) engineRoot() string {
 	if c.inv.Global.Root == "" {
+		if dir := c.runtimeDir(); c.rootless() && dir != "" {
+			return EngineRoot(filepath.Join(dir, "runc"))
+		}
 		return EngineRoot(defaultRoot)
 	}
 	return EngineRoot(c.inv.Global.Root)
+}
+
+// runtimeDir is XDG_RUNTIME_DIR, by which the low-level runtime chooses its --root for a caller
+// without privileges. It leads to nothing that isn't theirs.
+func (c *call) runtimeDir() string {
+	for _, v := range c.environ {
+		if dir, ok := strings.CutPrefix(v, "XDG_RUNTIME_DIR="); ok {
+			return dir
+		}
+	}
+	return ""
 }
 
 // EngineRoot is --root as the leases have it: absolute, and free of symbolic links, whether

@@ -89,7 +89,7 @@ var netDefaults = []struct{ key, kernels, wanted string }{
 // setSysctls sets the sysctls that the bundle wants of its network namespace, and
 // those of netDefaults. The caller is in that namespace.
 func (p *plan) setSysctls(c *call) error {
-	gids, err := p.gids.Into(c.subject.ownGIDs)
+	gids, err := p.gids.Into(c.subject.GIDs)
 	if err != nil {
 		return err
 	}

@@ -42,10 +42,10 @@ func wantsRestored(c *call, spec *specs.Spec) (wanted, error) {
 		return wanted{}, err
 	}
 	w := wanted{restored: true}
-	if w.uids, err = uids.Through(c.subject.ownUIDs); err != nil {
+	if w.uids, err = uids.Through(c.subject.UIDs); err != nil {
 		return wanted{}, fmt.Errorf("%w: UIDs: %w", errImages, err)
 	}
-	if w.gids, err = gids.Through(c.subject.ownGIDs); err != nil {
+	if w.gids, err = gids.Through(c.subject.GIDs); err != nil {
 		return wanted{}, fmt.Errorf("%w: GIDs: %w", errImages, err)
 	}
 	return w, nil

@@ -13,12 +13,12 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
-	"github.com/userns-runtime/userns-runtime/pkg/idmap"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 )
 
 func TestChooseOwner(t *testing.T) {
-	root := subject{UID: 0, Name: "root"}
-	alice := subject{UID: 1000, Name: "alice"}
+	root := delegate.Caller{UID: 0, Name: "root"}
+	alice := delegate.Caller{UID: 1000, Name: "alice"}
 	cfg := config.Default()
 	cfg.DefaultOwner = "fallback"
 	cfg.Rules = []config.Rule{{Root: "/run/k8s", Owner: "kube"}}
@@ -29,7 +29,7 @@ func TestChooseOwner(t *testing.T) {
 	annotation := map[string]string{config.AnnotationPrefix + config.AnnotationOwner: "noted"}
 
 	for name, tc := range map[string]struct {
-		who         subject
+		who         delegate.Caller
 		flag        string
 		program     string
 		root        string
@@ -73,11 +73,11 @@ func TestHolderNames(t *testing.T) {
 	for owner, want := range map[string][]string{
 		"root": {"root", "0"}, "0": {"0", "root"}, "no-such-account": {"no-such-account"}, "4000000000": {"4000000000"},
 	} {
-		if got := holder(subject{}, ownership{Name: owner}); !slices.Equal(got.Names, want) || got.Own != nil {
+		if got := holder(delegate.Caller{}, ownership{Name: owner}); !slices.Equal(got.Names, want) || got.Own != nil {
 			t.Errorf("%s: got %+v, expected %v", owner, got, want)
 		}
 	}
-	got := holder(subject{UID: 1234567, GID: 7, Name: "alice"}, ownership{Name: "alice"})
+	got := holder(delegate.Caller{UID: 1234567, GID: 7, Name: "alice"}, ownership{Name: "alice"})
 	if !slices.Equal(got.Names, []string{"alice", "1234567"}) || got.Own == nil || got.Own.UID != 1234567 || got.Own.GID != 7 {
 		t.Errorf("a user: got %+v", got)
 	}
@@ -237,26 +237,6 @@ func TestLastMessage(t *testing.T) {
 	} {
 		if got := lastMessage(stderr); got != want {
 			t.Errorf("%q: got %q", stderr, got)
-		}
-	}
-}
-
-// A namespace inside of a user's own shows 0 as well; only the whole map is the
-// host's.
-func TestOnHost(t *testing.T) {
-	full := idmap.Map{{Inner: 0, Outer: 0, Count: idmap.Invalid}}
-	for name, tc := range map[string]struct {
-		uids, gids idmap.Map
-		want       bool
-	}{
-		"the host":         {full, full, true},
-		"root alone":       {idmap.Map{{Inner: 0, Outer: 0, Count: 1}}, full, false},
-		"one ID less":      {idmap.Map{{Inner: 0, Outer: 0, Count: idmap.Invalid - 1}}, full, false},
-		"GIDs aren't":      {full, idmap.Map{{Inner: 0, Outer: 1, Count: 5}}, false},
-		"in several parts": {idmap.Map{{Inner: 0, Outer: 0, Count: 1}, {Inner: 1, Outer: 1, Count: idmap.Invalid - 1}}, full, true},
-	} {
-		if got := (subject{ownUIDs: tc.uids, ownGIDs: tc.gids}).onHost(); got != tc.want {
-			t.Errorf("%s: got %v", name, got)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/moby/sys/user"
 
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
@@ -36,7 +37,12 @@ func (c *call) become(low string, p *plan) error {
 	if err := c.giveStdio(p.uids, p.gids); err != nil {
 		return err
 	}
-	if p.plan.DenySetgroups {
+	if p.copied != nil {
+		// What the low-level runtime makes has the caller's groups, which only root could take.
+		if err := p.copied.keep(c.firstFD()); err != nil {
+			return err
+		}
+	} else if p.plan.DenySetgroups {
 		if err := linux.DropGroups(); err != nil {
 			return err
 		}
@@ -59,9 +65,14 @@ type plan struct {
 	lease      *lease.Lease // nil until IDs are taken, and if there are none to take
 	taken      bool         // they are, or would be if this weren't dry
 	dry        bool         // as of the call
+	copied     *bundleCopy  // of a rootless container
 	binds      []*bind
 	cover      bool // the bundle's directory is replaced as a whole
 	plan       specpatch.Plan
+	// nsOwner is the granted user's account under the flag owned, nil otherwise; nsOwnerUID is
+	// its UID as the caller's own user namespace counts it.
+	nsOwner    *user.User
+	nsOwnerUID uint32
 }
 
 // prepare does everything up to the exec: all refusals first, then what is
@@ -94,9 +105,8 @@ func (c *call) prepare(low string, p *plan, d *decision) error {
 	if err := p.checkPrivate(c); err != nil {
 		return err
 	}
-	if !c.mayMount() {
-		return fmt.Errorf("%s (UID %d) may have %s, but isn't root in this user namespace: starting containers without root isn't done by this build: "+
-			"ask root for `%s --owner %s %s`", c.subject.Name, c.subject.UID, p.uids, ProgramName, c.subject.Name, c.inv.Verb)
+	if c.rootless() {
+		return p.makeRootless(c, low, version, owner, d)
 	}
 	return p.make(c, low, version, owner, d)
 }
@@ -175,6 +185,9 @@ func (p *plan) judge(c *call, grant *registry.Grant, owner ownership, d *decisio
 	if err := p.checkFlags(c); err != nil {
 		return err
 	}
+	if err := p.judgeOwned(c, owner); err != nil {
+		return err
+	}
 	if !p.taken && c.mayMount() {
 		return p.hold(c, owner)
 	}
@@ -184,9 +197,10 @@ func (p *plan) judge(c *call, grant *registry.Grant, owner ownership, d *decisio
 // checkFlags refuses what would make a flag of the grant an empty promise.
 func (p *plan) checkFlags(c *call) error {
 	flags := p.verdict.Flags
-	if !c.subject.engine() && flags.NoNewPrivs {
-		return fmt.Errorf("%s: flag no-new-privs can't hold in a user namespace that belongs to %s, who has every capability in it: "+
-			"have root start the container, or take the flag from the line", where(p.verdict), c.subject.Name)
+	if !c.subject.IsRoot() {
+		if err := p.verdict.CheckOwned(); err != nil {
+			return err
+		}
 	}
 	if p.wanted.userns != nil && flags.DenySetgroups && !p.wanted.denySetgroups {
 		return fmt.Errorf("%s: flag deny-setgroups: the namespace %s allows setgroups, which can't be changed any more: make it with setgroups denied, or leave out the path",
@@ -243,6 +257,9 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err := p.named(userns); err != nil {
 		return err
 	}
+	if err := p.publish(c); err != nil {
+		return err
+	}
 	if !p.wanted.ownRootfs() {
 		request.UserNS = userns
 	}
@@ -259,7 +276,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if p.dry {
 		return p.tryShifts(c, request, userns, d)
 	}
-	if err := makeStageDirs(idmap.RootAs(c.subject.ownUIDs)); err != nil {
+	if err := makeStageDirs(idmap.RootAs(c.subject.UIDs)); err != nil {
 		return err
 	}
 	got, err := p.setStage(c, request, userns, patched)
@@ -275,10 +292,11 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 
 // patch makes the config.json that the low-level runtime shall see.
 func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error) {
-	// Nobody is in a new namespace yet, so runc may join it in its own way.
+	// Nobody is in a new namespace yet, and nobody but root can get there, so runc may join it
+	// in its own way.
 	path := stageUserNS
 	switch {
-	case p.wanted.userns == nil:
+	case p.wanted.userns == nil && p.nsOwner == nil:
 	case p.dry:
 		path = "/proc/PID/ns/user"
 	default:
@@ -319,10 +337,10 @@ func (p *plan) request(c *call, source *os.File, mounts []*mountinfo.Info) (root
 		Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
 		AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,
 	}
-	var user, group bool
-	r.RootUID, user = uids.ToOuter(0)
-	r.RootGID, group = gids.ToOuter(0)
-	r.HasRoot = user && group
+	var hasUser, hasGroup bool
+	r.RootUID, hasUser = uids.ToOuter(0)
+	r.RootGID, hasGroup = gids.ToOuter(0)
+	r.HasRoot = hasUser && hasGroup
 	return r, nil
 }
 
@@ -346,13 +364,17 @@ func (p *plan) namespace(c *call) (*os.File, error) {
 		return p.wanted.userns, nil
 	}
 	if p.dry {
-		return delegate.Create(delegate.Namespace{UIDs: unchanged(c.subject.ownUIDs), GIDs: unchanged(c.subject.ownGIDs)})
+		return delegate.Create(delegate.Namespace{UIDs: unchanged(c.subject.UIDs), GIDs: unchanged(c.subject.GIDs)})
 	}
 	uids, gids, err := p.localMaps(c)
 	if err != nil {
 		return nil, err
 	}
-	return delegate.Create(delegate.Namespace{UIDs: uids, GIDs: gids, DenySetgroups: p.verdict.Flags.DenySetgroups})
+	want := delegate.Namespace{UIDs: uids, GIDs: gids, DenySetgroups: p.verdict.Flags.DenySetgroups}
+	if p.nsOwner != nil {
+		want.Owner = &p.nsOwnerUID
+	}
+	return delegate.Create(want)
 }
 
 // unchanged maps every ID of a namespace with the map m to itself. Whether owners can be shifted
@@ -367,10 +389,10 @@ func unchanged(m idmap.Map) idmap.Map {
 
 // localMaps is the container's maps, counted in the caller's user namespace.
 func (p *plan) localMaps(c *call) (uids, gids idmap.Map, err error) {
-	if uids, err = p.uids.Into(c.subject.ownUIDs); err != nil {
+	if uids, err = p.uids.Into(c.subject.UIDs); err != nil {
 		return nil, nil, fmt.Errorf("UIDs: %w: this user namespace doesn't hold the whole range", err)
 	}
-	if gids, err = p.gids.Into(c.subject.ownGIDs); err != nil {
+	if gids, err = p.gids.Into(c.subject.GIDs); err != nil {
 		return nil, nil, fmt.Errorf("GIDs: %w: this user namespace doesn't hold the whole range", err)
 	}
 	return uids, gids, nil

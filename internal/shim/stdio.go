@@ -19,8 +19,8 @@ import (
 // Only those without a name are given: a FIFO, a file, a terminal or /dev/null
 // would stay changed on the host.
 func (c *call) giveStdio(uids, gids idmap.Map) error {
-	uid, user := rootIn(uids, c.subject.ownUIDs)
-	gid, group := rootIn(gids, c.subject.ownGIDs)
+	uid, user := rootIn(uids, c.subject.UIDs)
+	gid, group := rootIn(gids, c.subject.GIDs)
 	if !user || !group {
 		return nil
 	}

@@ -22,6 +22,7 @@ type wanted struct {
 	uids, gids    idmap.Map
 	userns        *os.File // of a namespace that is there already
 	denySetgroups bool     // of that namespace
+	nsOwner       uint32   // of that namespace, counted as the caller's own IDs are
 	restored      bool     // the maps are a checkpoint's
 	shared        bool     // the namespace is another container's, some of whose others are joined
 	joins         joins
@@ -67,10 +68,10 @@ func wantsUserNS(c *call, spec *specs.Spec) (wanted, error) {
 // wantsByMaps reads uidMappings and gidMappings. One without the other is
 // refused by Permits, which takes no empty map.
 func wantsByMaps(c *call, spec *specs.Spec) (w wanted, err error) {
-	if w.uids, err = hostMap("uidMappings", spec.Linux.UIDMappings, c.subject.ownUIDs); err != nil {
+	if w.uids, err = hostMap("uidMappings", spec.Linux.UIDMappings, c.subject.UIDs); err != nil {
 		return wanted{}, err
 	}
-	if w.gids, err = hostMap("gidMappings", spec.Linux.GIDMappings, c.subject.ownGIDs); err != nil {
+	if w.gids, err = hostMap("gidMappings", spec.Linux.GIDMappings, c.subject.GIDs); err != nil {
 		return wanted{}, err
 	}
 	return w, nil
@@ -125,15 +126,15 @@ func wantsByPath(c *call, spec *specs.Spec, path string) (wanted, error) {
 // wantsNamespace is the user namespace that ns is open on, with its maps counted
 // on the host.
 func wantsNamespace(c *call, ns *os.File) (wanted, error) {
-	is, err := lookInto(ns)
+	is, err := lookInto(c, ns)
 	if err != nil {
 		return wanted{}, err
 	}
-	w := wanted{userns: ns, denySetgroups: is.DenySetgroups}
-	if w.uids, err = is.UIDs.Through(c.subject.ownUIDs); err != nil {
+	w := wanted{userns: ns, denySetgroups: is.DenySetgroups, nsOwner: is.Owner}
+	if w.uids, err = is.UIDs.Through(c.subject.UIDs); err != nil {
 		return wanted{}, err
 	}
-	if w.gids, err = is.GIDs.Through(c.subject.ownGIDs); err != nil {
+	if w.gids, err = is.GIDs.Through(c.subject.GIDs); err != nil {
 		return wanted{}, err
 	}
 	if len(w.uids) == 0 || len(w.gids) == 0 {
@@ -143,13 +144,14 @@ func wantsNamespace(c *call, ns *os.File) (wanted, error) {
 }
 
 // lookInto reads what a namespace is, unless somebody else than the caller has
-// every capability in it.
-func lookInto(ns *os.File) (delegate.State, error) {
+// every capability in it. For root it may belong to whom the flag owned says, which is
+// known later: see [plan.checkNSOwner].
+func lookInto(c *call, ns *os.File) (delegate.State, error) {
 	owner, err := linux.UserNSOwner(ns)
 	if err != nil {
 		return delegate.State{}, err
 	}
-	if owner != uint32(os.Geteuid()) {
+	if owner != uint32(os.Geteuid()) && !c.subject.IsRoot() {
 		return delegate.State{}, fmt.Errorf("it belongs to UID %d, who has every capability in it: expected one that belongs to the caller (UID %d)", owner, os.Geteuid())
 	}
 	is, err := delegate.Look(ns)

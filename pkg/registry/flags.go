@@ -68,7 +68,7 @@ var flags = [...]flag{
 	{"deny-devices", false, func(f *Flags) *bool { return &f.DenyDevices }},
 	{flagDropCaps, false, nil},
 	{"reserved", true, func(f *Flags) *bool { return &f.Reserved }},
-	{"owned", false, func(f *Flags) *bool { return &f.Owned }},
+	{"owned", true, func(f *Flags) *bool { return &f.Owned }},
 	{"shared", true, func(f *Flags) *bool { return &f.Shared }},
 	{flagSize, true, nil},
 	{"idmap-binds", false, func(f *Flags) *bool { return &f.IdmapBinds }},

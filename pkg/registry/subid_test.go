@@ -31,6 +31,12 @@ func TestRestricting(t *testing.T) {
 		if got := f.Restricting(); got != want {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
+		if text == "deny-setgroups" {
+			want = ""
+		}
+		if got := f.BrokenByOwner(); got != want {
+			t.Errorf("%s, of an owner: %q, want %q", text, got, want)
+		}
 	}
 	f, err := ParseFlags("shared,deny-setgroups,size=10,no-new-privs")
 	if err != nil {

@@ -69,6 +69,12 @@ var DefaultDevices = map[string][2]int64{
 	"/dev/random": {1, 8}, "/dev/urandom": {1, 9}, "/dev/tty": {5, 0},
 }
 
+// IsDefaultDevice says whether a device of a specification is one of [DefaultDevices].
+func IsDefaultDevice(d specs.LinuxDevice) bool {
+	numbers, ok := DefaultDevices[d.Path]
+	return ok && d.Type == "c" && numbers == [2]int64{d.Major, d.Minor}
+}
+
 // checkDevices refuses devices of the host: nobody but the host's root can make
 // their nodes, and bound in they would be nobody's.
 func checkDevices(spec *specs.Spec, _ Plan) error {
@@ -77,7 +83,7 @@ func checkDevices(spec *specs.Spec, _ Plan) error {
 	}
 	var found findings
 	for i, device := range spec.Linux.Devices {
-		if numbers, ok := DefaultDevices[device.Path]; ok && device.Type == "c" && numbers == [2]int64{device.Major, device.Minor} {
+		if IsDefaultDevice(device) {
 			continue
 		}
 		found.refuse("linux.devices[%d]: %s: this build hands no device of the host to a container (--device, --privileged): leave it out", i, device.Path)
@@ -93,7 +99,11 @@ func (p *patcher) mounts() {
 	p.spec.Mounts = slices.Clone(p.spec.Mounts)
 	for _, i := range slices.Sorted(maps.Keys(p.plan.Binds)) {
 		m := &p.spec.Mounts[i]
-		p.change(m.Source, p.plan.Binds[i], "it is mounted there with its final owners and flags", "mounts", strconv.Itoa(i), "source")
+		why := "it is mounted there with its final owners and flags"
+		if p.plan.Rootless {
+			why = "the bundle is copied, and what it binds isn't"
+		}
+		p.change(m.Source, p.plan.Binds[i], why, "mounts", strconv.Itoa(i), "source")
 		m.Source = p.plan.Binds[i]
 	}
 	for i := range p.spec.Mounts {

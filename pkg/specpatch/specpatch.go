@@ -30,6 +30,9 @@ type Plan struct {
 	// UserNS is the path at which the low-level runtime will find that
 	// namespace.
 	UserNS string
+	// Rootless says that the low-level runtime makes that namespace itself, with these maps, which
+	// are counted as it counts IDs. Then UserNS is empty, and owners aren't shifted.
+	Rootless bool
 	// Rootfs is the path at which it will find the root filesystem.
 	Rootfs string
 	// Record is the value of [RecordAnnotation].
@@ -80,7 +83,11 @@ func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
 		linux := *spec.Linux
 		p.spec.Linux = &linux
 	}
-	p.userNamespace()
+	if plan.Rootless {
+		p.ownNamespace()
+	} else {
+		p.userNamespace()
+	}
 	p.joined()
 	p.rootfs()
 	p.mounts()
@@ -311,9 +318,46 @@ func (p *patcher) userNamespace() {
 	}
 }
 
+// ownNamespace gives the maps.
+func (p *patcher) ownNamespace() {
+	const why = "the low-level runtime makes the user namespace with them"
+	linux := p.spec.Linux
+	if !slices.ContainsFunc(linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace }) {
+		added := specs.LinuxNamespace{Type: specs.UserNamespace}
+		linux.Namespaces = append(slices.Clone(linux.Namespaces), added)
+		p.change(nil, added, why, "linux", "namespaces", "-")
+	}
+	for _, side := range []struct {
+		name string
+		to   *[]specs.LinuxIDMapping
+		m    idmap.Map
+	}{{"uidMappings", &linux.UIDMappings, p.plan.UIDs}, {"gidMappings", &linux.GIDMappings, p.plan.GIDs}} {
+		var mappings []specs.LinuxIDMapping
+		for _, e := range side.m {
+			mappings = append(mappings, specs.LinuxIDMapping{ContainerID: e.Inner, HostID: e.Outer, Size: e.Count})
+		}
+		if slices.Equal(*side.to, mappings) {
+			continue
+		}
+		var before any
+		if *side.to != nil {
+			before = *side.to
+		}
+		p.change(before, mappings, why, "linux", side.name)
+		*side.to = mappings
+	}
+}
+
 func (p *patcher) rootfs() {
 	root := *p.spec.Root
-	p.change(root.Path, p.plan.Rootfs, "the root filesystem is mounted there with the owners of the container's range", "root", "path")
+	why := "the root filesystem is mounted there with the owners of the container's range"
+	if p.plan.Rootless {
+		if root.Path == p.plan.Rootfs {
+			return
+		}
+		why = "the bundle is copied, and the root filesystem isn't"
+	}
+	p.change(root.Path, p.plan.Rootfs, why, "root", "path")
 	root.Path = p.plan.Rootfs
 	p.spec.Root = &root
 }

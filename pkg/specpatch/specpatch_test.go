@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,31 @@ func TestApply(t *testing.T) {
 					s.Root.Path == "/run/rootfs" && s.Root.Readonly && s.Annotations[RecordAnnotation] == "{}" &&
 					!s.Process.NoNewPrivileges && len(s.Process.User.AdditionalGids) == 2
 			},
+		},
+		"rootless": {
+			spec: func(s *specs.Spec) {
+				s.Mounts = []specs.Mount{{Destination: "/d", Type: "bind", Source: "data", Options: []string{"rbind"}}, {Destination: "/sys", Type: "sysfs", Source: "sysfs"}}
+			},
+			plan: func(p *Plan) {
+				p.Rootless, p.UserNS, p.Rootfs, p.Sysfs, p.Binds = true, "", "/bundle/rootfs", "/sys", map[int]string{0: "/bundle/data"}
+			},
+			changes: []string{
+				"linux.namespaces.-", "linux.uidMappings", "linux.gidMappings", "root.path", "mounts.0.source",
+				"mounts.1.type", "mounts.1.source", "mounts.1.options", "annotations.io.userns-runtime.record",
+			},
+			check: func(s *specs.Spec) bool {
+				return s.Linux.Namespaces[2] == specs.LinuxNamespace{Type: specs.UserNamespace} && slices.Equal(s.Linux.UIDMappings, mapping) &&
+					slices.Equal(s.Linux.GIDMappings, mapping) && s.Root.Path == "/bundle/rootfs" && s.Mounts[0].Source == "/bundle/data" && s.Mounts[1].Source == "/sys"
+			},
+		},
+		"rootless, as the bundle says already": {
+			spec: func(s *specs.Spec) {
+				s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+				s.Linux.UIDMappings, s.Linux.GIDMappings, s.Root.Path = mapping, mapping, "/bundle/rootfs"
+			},
+			plan:    func(p *Plan) { p.Rootless, p.UserNS, p.Rootfs, p.Record = true, "", "/bundle/rootfs", "" },
+			changes: nil,
+			check:   func(s *specs.Spec) bool { return slices.Equal(s.Linux.UIDMappings, mapping) },
 		},
 		"user namespace there": {
 			spec: func(s *specs.Spec) {

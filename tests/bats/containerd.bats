@@ -393,6 +393,35 @@ no_running() { ! is_task RUNNING; }
 	has "$errput" rootfs-dirs
 }
 
+as_ann() { setpriv --reuid ann --regid ann --init-groups -- "$@"; }
+
+@test "containerd: under the flag owned its user enters the container, and ctr's commands work as before" {
+	useradd -M -l -s /bin/bash ann
+	install -d -m 0755 /run/hooks
+	cp "$USERNS" /run/hooks/userns
+	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+	snapshot >"$W/.before"
+	book "dockroot:$START:$COUNT:" "ann:$TWO:$COUNT:owned"
+	config 'default-owner = "ann"'
+	limitless "$W/limitless"
+	ctr_up "$W/limitless"
+	is "$(id -u ann)" "$("$UR_HELPERS/nsowner" "$init")" owner
+	must as_ann /run/hooks/userns enter "$CT" sh -c 'id -u; readlink /proc/self/ns/mnt; echo of-ann >/made'
+	is "0 $(readlink "/proc/$init/ns/mnt")" "$(paste -sd' ' <<<"$output")"
+	must "${CTR[@]}" task exec --exec-id e "$CT" cat /made
+	is of-ann "$output"
+	must "${CTR[@]}" task pause "$CT"
+	must "${CTR[@]}" task resume "$CT"
+	must "${CTR[@]}" task kill -s KILL "$CT"
+	eventually is_task STOPPED
+	try as_ann /run/hooks/userns enter "$CT" true
+	is 1 "$status"
+	has "$errput" 'no process runs in it: start it first'
+	ctr_down
+	is "" "$(find /run/userns-runtime/owned -type f)" "what ann may know"
+	userdel ann
+}
+
 @test "containerd: nothing is left when it has ended" {
 	end containerd
 	is "" "$(pgrep containerd || true)" "containerd and its shims"

@@ -493,6 +493,48 @@ tell() {
 	must podman rmi -f "$POD_IMAGE"
 }
 
+# install_userns: where ann, made for the test, finds it.
+install_userns() {
+	useradd -M -l -s /bin/bash ann
+	install -d -m 0755 /run/hooks
+	cp "$USERNS" /run/hooks/userns
+	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+}
+
+as_ann() { setpriv --reuid ann --regid ann --init-groups -- "$@"; }
+
+@test "podman: under the flag owned its user enters the container, and Podman's commands work as before" {
+	install_userns
+	snapshot >"$W/.before"
+	book "dockroot:$START:$COUNT:" "ann:$TWO:$COUNT:owned"
+	config 'default-owner = "ann"'
+	limitless "$W/limitless"
+	pod_up "$W/limitless"
+	local id
+	id=$(pod_of "$CT" .Id)
+	is "$(id -u ann)" "$("$UR_HELPERS/nsowner" "$init")" owner
+	# Podman has made the network on the host's account.
+	try as_ann /run/hooks/userns enter "$id" true
+	is 1 "$status"
+	has "$errput" 'its net namespace belongs to another user namespace.*leave it out: --without net'
+	must as_ann /run/hooks/userns enter --without net "${id:0:12}" sh -c 'id -u; readlink /proc/self/ns/mnt; echo of-ann >/made'
+	is "0 $(readlink "/proc/$init/ns/mnt")" "$(paste -sd' ' <<<"$output")"
+	must podman exec "$CT" cat /made
+	is of-ann "$output"
+	must podman cp "$CT:/made" "$W/made"
+	is of-ann "$(<"$W/made")"
+	must podman diff "$CT"
+	has "$output" '^A /made$'
+	must podman restart -t 0 "$CT"
+	must as_ann /run/hooks/userns enter --without net "$id" cat /made
+	must podman stop -t 0 "$CT"
+	try as_ann /run/hooks/userns enter "$id" true
+	is 1 "$status"
+	pod_down
+	is "" "$(find /run/userns-runtime/owned -type f)" "what ann may know"
+	userdel ann
+}
+
 @test "podman: nothing is left" {
 	podman rmi -a -f >/dev/null
 	podman_end
