@@ -33,10 +33,11 @@ func (p *program) configureVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "configure",
 		Usage:     "make userns-runtime an engine's default runtime, or take that back",
-		UsageText: programName + " configure " + strings.Join(engines.Names(), "|") + " [flags]\n" + programName + " configure --divert [flags]",
+		UsageText: programName + " configure " + strings.Join(append(engines.Names(), idMapWord), "|") + " [flags]\n" + programName + " configure --divert [flags]",
 		Description: "Changes the one file of the engine that decides, and says which. Its text is edited: comments,\n" +
 			"order and unknown keys stay. What was before is kept, and --undo gives it back byte for byte. The\n" +
-			"engine isn't told: the command that has it read the file is shown.",
+			"engine isn't told: the command that has it read the file is shown.\n\n" +
+			"With " + idMapWord + ", shadow's newuidmap and newgidmap make way for ours, which go by the book (dpkg-divert).",
 		Flags: []cli.Flag{
 			yes(flagDryRun, "show what would be changed, and change nothing"),
 			yes(flagUndo, "give back what was before"),
@@ -55,6 +56,7 @@ func (p *program) configureVerb() *cli.Command {
 // configuring is a call of configure, as it was read.
 type configuring struct {
 	engine string // "" if only runc is diverted
+	idmap  bool   // newuidmap and newgidmap, and no engine
 	owner  string
 	file   string
 	divert bool
@@ -76,9 +78,12 @@ func (p *program) configure(c *cli.Context) error {
 	if err := p.needsRoot(c); err != nil {
 		return err
 	}
-	if do.undo {
+	switch {
+	case do.idmap:
+		err = p.configureIDMap(do)
+	case do.undo:
 		err = p.unconfigure(do)
-	} else {
+	default:
 		err = p.setUp(c, do)
 	}
 	if err != nil {
@@ -97,15 +102,19 @@ func configuringOf(c *cli.Context) (*configuring, error) {
 		return nil, err
 	}
 	do := &configuring{file: c.String(flagFile), divert: c.Bool(flagDivert), undo: c.Bool(flagUndo), dry: c.Bool(flagDryRun), cut: c.Bool(flagCutExec)}
+	what := append(engines.Names(), idMapWord)
 	switch {
 	case len(words) == 0 && !do.divert:
-		return nil, misused("configure", "ENGINE is missing: expected one of %s, or --%s", strings.Join(engines.Names(), ", "), flagDivert)
+		return nil, misused("configure", "ENGINE is missing: expected one of %s, or --%s", strings.Join(what, ", "), flagDivert)
+	case len(words) > 0 && words[0] == idMapWord:
+		do.idmap = true
+		return do, notIDMap(c)
 	case len(words) > 0 && !slices.Contains(engines.Names(), words[0]):
 		near := ""
-		if word, ok := registry.Nearest(words[0], engines.Names()); ok {
+		if word, ok := registry.Nearest(words[0], what); ok {
 			near = ": did you mean " + word + "?"
 		}
-		return nil, misused("configure", "engine %q: unknown%s: expected one of %s", words[0], near, strings.Join(engines.Names(), ", "))
+		return nil, misused("configure", "engine %q: unknown%s: expected one of %s", words[0], near, strings.Join(what, ", "))
 	case len(words) > 0:
 		do.engine = words[0]
 	case c.IsSet(flagFile):
@@ -343,7 +352,7 @@ func (do *configuring) free() error {
 	}
 	var held []string
 	for _, l := range host.Leases {
-		if do.divert || engines.Concerns(do.engine, l.Root) {
+		if !l.IsPin() && (do.divert || engines.Concerns(do.engine, l.Root)) {
 			held = append(held, census.Holder(l))
 		}
 	}
@@ -413,11 +422,13 @@ func did(s engines.Step) string {
 		return "removed " + file
 	case "link":
 		return "made " + file + ", a link to " + rootfile.ShellQuote(s.To)
+	case "setcap":
+		return "gave " + file + " the file capabilities " + s.To
 	case "divert":
 		return "diverted " + file + " to " + rootfile.ShellQuote(s.To)
 	}
 	if s.To == "" {
-		return "removed " + file + ", since its package has no runc there any more"
+		return "removed " + file + ": nothing is left of what was there: where its package is installed still, install it again"
 	}
 	return "gave back " + file + " from " + rootfile.ShellQuote(s.To)
 }
@@ -426,12 +437,19 @@ func did(s engines.Step) string {
 func planned(s engines.Step) string {
 	file := rootfile.ShellQuote(s.File)
 	switch s.Action {
-	case "mkdir", "rmdir":
+	case "mkdir":
+		if s.To != "" {
+			return "mkdir -m " + s.To + " " + file + "\n"
+		}
+		fallthrough
+	case "rmdir":
 		return s.Action + " " + file + "\n"
 	case "link":
 		return "ln -s " + rootfile.ShellQuote(s.To) + " " + file + "\n"
 	case "unlink":
 		return "rm " + file + "\n"
+	case "setcap":
+		return "setcap " + s.To + " " + file + "\n"
 	case "divert":
 		return "dpkg-divert --local --rename --divert " + rootfile.ShellQuote(s.To) + " --add " + file + "\n"
 	case "undivert":

@@ -157,7 +157,7 @@ func exported(c *cli.Context, names []string, uids, gids *engines.SubIDFile) (ou
 	if err != nil {
 		return export{}, failed("", "%s: whom root's containers belong to isn't known: %w", verb, err)
 	}
-	plan := engines.PlanSubIDs(book, host, func(login string) bool { return chosen(login) && !withheld[login] })
+	plan := engines.PlanSubIDs(book, host, engines.Host{}.Unheld(), func(login string) bool { return chosen(login) && !withheld[login] })
 	if all := plan.Conflicts(uids, gids); len(all) > 0 {
 		return export{}, failed(programName+" check", "%s: %s", verb, strings.Join(all, "\n"+verb+": "))
 	}

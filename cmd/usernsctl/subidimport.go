@@ -98,7 +98,7 @@ func (p *program) importSubID(c *cli.Context) error {
 	for _, w := range im.warnings {
 		p.warn("%s", w)
 	}
-	if restricting := flags.Restricting(); restricting != "" && slices.ContainsFunc(im.rows, func(r importJSON) bool { return r.State == stateAdded }) {
+	if restricting := (engines.Host{}).Unheld()(flags); restricting != "" && slices.ContainsFunc(im.rows, func(r importJSON) bool { return r.State == stateAdded }) {
 		p.warn("--%s %s: newuidmap and newgidmap don't enforce that, and the entries stay: remove them where it has to hold", flagFlags, restricting)
 	}
 	rows := [][]string{{"STATE", "OWNER", "START", "LENGTH", "FROM", "WHERE"}}

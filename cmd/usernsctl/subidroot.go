@@ -115,7 +115,8 @@ func sharedWithRoot(changes []engines.SubIDChange, leases []lease.Status) []stri
 	slices.Sort(logins)
 	var all []string
 	for _, login := range logins {
-		held := census.Held(leases, idmap.NewSet(ranges[login]...))
+		// Their pins are theirs as their own containers are.
+		held := slices.DeleteFunc(census.Held(leases, idmap.NewSet(ranges[login]...)), func(l lease.Status) bool { return l.IsPin() })
 		if len(held) == 0 {
 			continue
 		}

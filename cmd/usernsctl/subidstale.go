@@ -15,9 +15,9 @@ import (
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
-// staleSubIDs is what /etc/subuid and /etc/subgid give to users against the book. The files may
-// be whoever's, as for check: it is only looked.
-func staleSubIDs(book *registry.Book, host registry.Host) ([]engines.StaleSubID, error) {
+// staleSubIDs is what /etc/subuid and /etc/subgid give to users against the book, by newuidmap and
+// newgidmap that don't hold what unheld says. The files may be whoever's, as for check: it is only looked.
+func staleSubIDs(book *registry.Book, host registry.Host, unheld func(registry.Flags) string) ([]engines.StaleSubID, error) {
 	paths := census.HostPaths()
 	var files []*engines.SubIDFile
 	for _, path := range []string{paths.SubUID, paths.SubGID} {
@@ -31,12 +31,12 @@ func staleSubIDs(book *registry.Book, host registry.Host) ([]engines.StaleSubID,
 		}
 		files = append(files, f)
 	}
-	return engines.StaleSubIDs(book, host, files...), nil
+	return engines.StaleSubIDs(book, host, unheld, files...), nil
 }
 
 // staleFindings is those of the book as findings of check and audit.
 func staleFindings(book *registry.Book, host registry.Host) []registry.Conflict {
-	stale, err := staleSubIDs(book, host)
+	stale, err := staleSubIDs(book, host, engines.Host{}.Unheld())
 	if err != nil {
 		return []registry.Conflict{{Severity: registry.Warning, Message: fmt.Sprintf("what was exported isn't known: %s", err)}}
 	}
@@ -59,7 +59,7 @@ func (p *program) warnOfStale(owner string, ids idmap.Range) {
 		if err != nil {
 			return err
 		}
-		stale, err := staleSubIDs(book, host)
+		stale, err := staleSubIDs(book, host, engines.Host{}.Unheld())
 		if err != nil {
 			return err
 		}

@@ -18,10 +18,10 @@ import (
 // Step is one thing that was done, or would be.
 type Step struct {
 	// Action is "create", "change", "restore" or "remove" of a file, "mkdir" or "rmdir",
-	// "link" or "unlink", "divert" or "undivert".
+	// "link" or "unlink", "divert" or "undivert", "setcap" of a program.
 	Action string `json:"action"`
 	File   string `json:"file"`
-	To     string `json:"to,omitempty"`   // what a link leads to, where a file is diverted
+	To     string `json:"to,omitempty"`   // what a link leads to, where a file is diverted, which capabilities, a directory's mode
 	Diff   string `json:"diff,omitempty"` // of a file, in the unified form
 }
 

@@ -601,6 +601,10 @@ func TestMain(m *testing.M) {
 			_, err = h.Divert(root+usual.Program, false)
 		case "undivert":
 			_, err = h.Undivert(free, false)
+		case "divert-idmap":
+			_, err = h.DivertIDMap(IDMapDir, false)
+		case "undivert-idmap":
+			_, err = h.UndivertIDMap(false)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

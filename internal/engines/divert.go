@@ -12,31 +12,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/userns-runtime/userns-runtime/config"
-	"github.com/userns-runtime/userns-runtime/internal/oci"
 )
-
-// divertKey is the name of the state of a diversion.
-const divertKey = "divert"
-
-// divertedSuffix is of the name by which dpkg has runc while ours is in its place.
-const divertedSuffix = ".userns-runtime"
 
 const dpkgDivert = "/usr/bin/dpkg-divert"
 
-// packaged is where packages have runc; the others of [searched] are nobody's but the
-// administrator's.
-var packaged = []string{"/usr/sbin/runc", "/usr/bin/runc"}
-
-// searched is where engines find runc, in the order of root's usual PATH.
-var searched = []string{"/usr/local/sbin/runc", "/usr/local/bin/runc", "/usr/sbin/runc", "/usr/bin/runc", "/sbin/runc", "/bin/runc"}
-
-// diverter does it. There is a runc at the path at any moment: dpkg is told first, which
-// changes nothing on disk, then runc gets its second name, and then the link, which was made before, is
+// diverter does it. There is a program at the path at any moment: dpkg is told first, which
+// changes nothing on disk, then what is there gets its second name, and then the link, which was made before, is
 // renamed over the first; and back in the other order.
 type diverter struct {
 	*store
+	place
 	st      *divertState
 	adopted bool // st was lost, and is what is seen
 }
@@ -45,18 +30,32 @@ type diverter struct {
 // engine's configuration. What dpkg has there it has under another name from then on, upgrades
 // too (dpkg-divert(1)).
 func (h Host) Divert(program string, dry bool) (Result, error) {
-	d, err := h.diverter(dry)
+	return h.putIn(runcPlace, program, dry)
+}
+
+// Undivert gives runc its place back. busy is asked first, as by [Host.Undo].
+func (h Host) Undivert(busy func() error, dry bool) (Result, error) {
+	return h.takeOut(runcPlace, busy, dry)
+}
+
+// putIn puts a program, or what is in a directory of programs, in a place.
+func (h Host) putIn(where place, program string, dry bool) (Result, error) {
+	d, err := h.diverter(where, dry)
 	if err != nil {
 		return Result{}, err
 	}
 	defer d.close()
-	out := Result{File: "runc"}
+	out := Result{File: d.name}
 	paths, err := d.targets()
 	if err != nil {
 		return Result{}, err
 	}
-	if err := h.LowLevel(paths); err != nil {
+	prepare, err := d.prepare(h, program, paths)
+	if err != nil {
 		return Result{}, err
+	}
+	for _, p := range prepare {
+		out.Steps = append(out.Steps, p.step)
 	}
 	var todo []string
 	for _, path := range paths {
@@ -66,13 +65,18 @@ func (h Host) Divert(program string, dry bool) (Result, error) {
 		}
 		if !done {
 			todo = append(todo, path)
-			out.Steps = append(out.Steps, Step{Action: "divert", File: path, To: path + divertedSuffix}, Step{Action: "link", File: path, To: program})
+			out.Steps = append(out.Steps, Step{Action: "divert", File: path, To: d.second(path)}, Step{Action: "link", File: path, To: d.link(program, path)})
 		}
 	}
-	out.Warnings = h.uncovered(paths)
+	out.Warnings = d.uncovered(paths)
 	settled := d.st != nil && !d.adopted && d.st.Phase == done && d.st.Program == program && slices.Equal(d.st.Paths, paths)
-	if dry || len(todo) == 0 && settled {
+	if dry || len(out.Steps) == 0 && settled {
 		return out, nil
+	}
+	for _, p := range prepare {
+		if err := p.do(); err != nil {
+			return Result{}, err
+		}
 	}
 	before := d.st
 	d.st = &divertState{stateVersion, writing, program, paths}
@@ -84,34 +88,42 @@ func (h Host) Divert(program string, dry bool) (Result, error) {
 			return Result{}, errors.Join(err, d.backOut(before, todo))
 		}
 	}
+	for _, path := range paths {
+		if err := d.disarm(path); err != nil {
+			return Result{}, err
+		}
+	}
 	d.st.Phase = done
 	return out, d.saveDivert()
 }
 
-// Undivert gives runc its place back. busy is asked first, as by [Host.Undo].
-func (h Host) Undivert(busy func() error, dry bool) (Result, error) {
+// takeOut gives what was diverted its place back.
+func (h Host) takeOut(where place, busy func() error, dry bool) (Result, error) {
 	if _, err := os.Stat(dpkgDivert); err != nil {
-		if _, err := os.Lstat(h.path(filepath.Join(StateDir, divertKey))); err != nil {
-			return Result{}, fmt.Errorf("runc: %w", ErrNotConfigured)
+		if _, err := os.Lstat(h.path(filepath.Join(StateDir, where.key))); err != nil {
+			return Result{}, fmt.Errorf("%s: %w", where.name, ErrNotConfigured)
 		}
-		return Result{}, fmt.Errorf("%s: isn't here, and dpkg has to know that runc has its place back: install it first: it is in the package dpkg", dpkgDivert)
+		return Result{}, fmt.Errorf("%s: isn't here, and dpkg has to know that %s has its place back: install it first: it is in the package dpkg", dpkgDivert, where.name)
 	}
-	d, err := h.diverter(dry)
+	d, err := h.diverter(where, dry)
 	if err != nil {
 		return Result{}, err
 	}
 	defer d.close()
 	if d.st == nil {
-		return Result{}, fmt.Errorf("runc: %w", ErrNotConfigured)
+		if !dry {
+			err = d.leave() // of a run that was killed before it had begun
+		}
+		return Result{}, errors.Join(fmt.Errorf("%s: %w", d.name, ErrNotConfigured), err)
 	}
-	out := Result{File: "runc"}
+	out := Result{File: d.name}
 	for _, path := range d.st.Paths {
 		if err := d.mayReturn(path); err != nil {
 			return Result{}, err
 		}
 		step := Step{Action: "undivert", File: path}
-		if _, err := os.Lstat(h.path(path + divertedSuffix)); err == nil { // else the package was removed
-			step.To = path + divertedSuffix
+		if _, err := os.Lstat(h.path(d.second(path))); err == nil { // else the package was removed
+			step.To = d.second(path)
 		}
 		out.Steps = append(out.Steps, step)
 	}
@@ -127,23 +139,26 @@ func (h Host) Undivert(busy func() error, dry bool) (Result, error) {
 			return Result{}, err
 		}
 	}
-	return out, d.forget(&state{dir: filepath.Join(StateDir, divertKey)})
+	if err := d.leave(); err != nil {
+		return Result{}, err
+	}
+	return out, d.forget(&state{dir: filepath.Join(StateDir, d.key)})
 }
 
-func (h Host) diverter(dry bool) (*diverter, error) {
+func (h Host) diverter(where place, dry bool) (*diverter, error) {
 	if _, err := os.Stat(dpkgDivert); err != nil {
-		return nil, fmt.Errorf("%s: isn't here: a file of a package is put aside by dpkg alone: set up each engine instead: usernsctl configure ENGINE", dpkgDivert)
+		return nil, fmt.Errorf("%s: isn't here: a file of a package is put aside by dpkg alone: %s", dpkgDivert, where.instead)
 	}
-	d := &diverter{store: &store{Host: h}}
+	d := &diverter{store: &store{Host: h}, place: where}
 	var err error
 	if !dry {
 		if d.store, err = h.open(); err != nil {
 			return nil, err
 		}
 	}
-	if d.st, err = h.loadDivert(); err == nil && d.st == nil {
+	if d.st, err = h.loadDivert(where.key); err == nil && d.st == nil {
 		if !dry {
-			err = d.sweep(filepath.Join(StateDir, divertKey))
+			err = d.sweep(filepath.Join(StateDir, d.key))
 		}
 		err = errors.Join(err, d.adopt())
 	}
@@ -154,18 +169,18 @@ func (h Host) diverter(dry bool) (*diverter, error) {
 	return d, nil
 }
 
-// targets is the paths where packages have runc, or had it before it was diverted.
+// targets is the paths where packages have the programs, or had them before they were diverted.
 func (d *diverter) targets() (paths []string, err error) {
 	if d.st != nil {
 		paths = slices.Clone(d.st.Paths)
 	}
-	for _, path := range packaged {
+	for _, path := range d.packaged {
 		if info, err := os.Lstat(d.path(path)); err == nil && info.Mode().IsRegular() && !slices.Contains(paths, path) {
 			paths = append(paths, path)
 		}
 	}
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("%s: no package has runc there, so there is no place to stand in: set up each engine instead: usernsctl configure ENGINE", strings.Join(packaged, ", "))
+		return nil, fmt.Errorf("%s: no package has %s there, so there is no place to stand in: %s", strings.Join(d.packaged, ", "), d.name, d.instead)
 	}
 	for _, path := range paths {
 		if _, err := d.resolve(filepath.Dir(path)); err != nil {
@@ -182,21 +197,21 @@ func (d *diverter) look(path, program string) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if diverted != "" && (!isOurs(path, diverted, by) || !ours) {
+	if diverted != "" && (!d.isOurs(path, diverted, by) || !ours) {
 		return false, elsewhere(path, diverted, by)
 	}
-	_, second := os.Lstat(d.path(path + divertedSuffix))
+	_, second := os.Lstat(d.path(d.second(path)))
 	to, err := os.Readlink(d.path(path))
 	switch {
-	case err == nil && ours && to == d.st.Program:
-		return to == program && diverted != "", nil
+	case err == nil && ours && to == d.link(d.st.Program, path):
+		return to == d.link(program, path) && diverted != "", nil
 	case errors.Is(err, fs.ErrNotExist) && ours:
 		return false, nil // the link was removed
 	case err == nil:
-		return false, fmt.Errorf("%s: is a symbolic link to %s, which isn't this program's: put runc there first", path, Printable(to))
+		return false, fmt.Errorf("%s: is a symbolic link to %s, which isn't this program's: put %s there first", path, Printable(to), d.name)
 	case second == nil && (!ours || d.st.Phase == "done"):
-		return false, fmt.Errorf("%s: is there, and so is %s: one of them is in the way of the other: see which is runc (dpkg -S runc), and move the other away",
-			path, path+divertedSuffix)
+		return false, fmt.Errorf("%s: is there, and so is %s: one of them is in the way of the other: see which is the package's (dpkg -S %s), and move the other away",
+			path, d.second(path), filepath.Base(path))
 	}
 	return false, nil
 }
@@ -227,13 +242,13 @@ func (h Host) dpkg(args ...string) (string, error) {
 }
 
 func (d *diverter) divert(path, program string) error {
-	second := path + divertedSuffix
+	second := d.second(path)
 	// First the link, under another name: where that can't be made, nothing can.
 	next := nextLink(path)
 	if err := os.Remove(d.path(next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", next, unpath(err))
 	}
-	if err := os.Symlink(program, d.path(next)); err != nil {
+	if err := os.Symlink(d.link(program, path), d.path(next)); err != nil {
 		return fmt.Errorf("%s: %w", next, linkError(err))
 	}
 	checkpoint()
@@ -245,19 +260,18 @@ func (d *diverter) divert(path, program string) error {
 		}
 		checkpoint()
 	}
-	// A second name of the same file. Where there is one, an upgrade has put the new runc there
-	// since dpkg was told, or a killed run did.
 	if info, err := os.Lstat(d.path(path)); err == nil && info.Mode().IsRegular() {
-		if err := os.Link(d.path(path), d.path(second)); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%s: %w", second, linkError(err))
+		if err := d.setAside(path); err != nil {
+			return err
 		}
-		checkpoint()
 	}
 	return d.rename(next, path)
 }
 
 // nextLink is the name under which the link is made.
-func nextLink(path string) string { return filepath.Join(filepath.Dir(path), ".runc.usernsctl") }
+func nextLink(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".usernsctl")
+}
 
 func (d *diverter) rename(from, to string) error {
 	err := os.Rename(d.path(from), d.path(to))
@@ -278,37 +292,45 @@ func (d *diverter) mayReturn(path string) error {
 	switch {
 	case err != nil:
 		return err
-	case to != "" && !isOurs(path, to, by):
+	case to != "" && !d.isOurs(path, to, by):
 		return elsewhere(path, to, by)
 	}
 	info, err := os.Lstat(d.path(path))
 	if err != nil {
 		return nil //nolint:nilerr // nothing is in the way
 	}
-	if to, err := os.Readlink(d.path(path)); err == nil && to == d.st.Program {
+	if to, err := os.Readlink(d.path(path)); err == nil && to == d.link(d.st.Program, path) {
 		return nil
 	}
-	second, err := os.Lstat(d.path(path + divertedSuffix))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && os.SameFile(info, second) {
+	second, err := os.Lstat(d.path(d.second(path)))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (os.SameFile(info, second) || d.st.Phase != done && d.isCopy(path)) {
 		return nil // it is back, or was never away
 	}
-	return fmt.Errorf("%s: isn't the link to %s that this program made, and %s is there too: move the one away that isn't to be runc: mv %[1]s %[1]s.old",
-		path, d.st.Program, path+divertedSuffix)
+	return fmt.Errorf("%s: isn't the link to %s that this program made, and %s is there too: move the one away that isn't to be %s: mv %[1]s %[1]s.old",
+		path, d.link(d.st.Program, path), d.second(path), filepath.Base(path))
 }
 
 func (d *diverter) undivert(path string) error {
-	second := path + divertedSuffix
+	second := d.second(path)
 	next := nextLink(path)
 	if _, err := os.Readlink(d.path(next)); err == nil {
 		if err := os.Remove(d.path(next)); err != nil {
 			return fmt.Errorf("%s: %w", next, unpath(err))
 		}
 	}
+	if d.setuid {
+		if err := os.Remove(d.path(d.copying(path))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", d.copying(path), unpath(err))
+		}
+	}
+	if err := d.disarm(path); err != nil {
+		return err
+	}
 	first, ferr := os.Lstat(d.path(path))
 	info, err := os.Lstat(d.path(second))
 	switch {
-	case err == nil && ferr == nil && os.SameFile(first, info):
-		// Two names of one file, between which rename(2) does nothing.
+	case err == nil && ferr == nil && (os.SameFile(first, info) || d.isCopy(path)):
+		// Two names of one file, between which rename(2) does nothing, or a file and its copy.
 		if err := os.Remove(d.path(second)); err != nil {
 			return fmt.Errorf("%s: %w", second, unpath(err))
 		}
@@ -331,70 +353,4 @@ func (d *diverter) undivert(path string) error {
 	_, err = d.dpkg("--quiet", "--local", "--no-rename", "--divert", second, "--remove", path)
 	checkpoint()
 	return err
-}
-
-// uncovered is every other runc that an engine may find by PATH.
-func (h Host) uncovered(paths []string) (warnings []string) {
-	var covered []string
-	for _, path := range paths {
-		covered = append(covered, h.path(path))
-	}
-	seen := map[string]bool{}
-	for _, path := range slices.Concat(searched, h.enginePaths()) {
-		found, err := filepath.EvalSymlinks(h.path(path))
-		if err != nil || seen[found] || slices.Contains(covered, found) || filepath.Base(found) == ProgramName {
-			continue
-		}
-		seen[found] = true
-		warnings = append(warnings, fmt.Sprintf("%s: is another runc, which isn't diverted: what finds it by PATH walks past userns-runtime: remove it, or put a link to userns-runtime in its place", Printable(path)))
-	}
-	return warnings
-}
-
-// enginePaths is where the engines that run would find runc.
-func (h Host) enginePaths() (paths []string) {
-	for _, name := range []string{"dockerd", "containerd", "crio"} {
-		for _, p := range h.running(name) {
-			for _, dir := range p.path() {
-				paths = append(paths, filepath.Join(dir, "runc"))
-			}
-		}
-	}
-	return paths
-}
-
-// LowLevel refuses a configuration by which userns-runtime would find no runc. With diverted
-// paths, it also refuses one of those, which will be userns-runtime itself, and a runc that is
-// too old: what calls it then asks for user namespaces from the first container on.
-func (h Host) LowLevel(diverted []string) error {
-	cfg, err := config.Load(h.path(config.Path))
-	if err != nil {
-		return err
-	}
-	path, err := oci.FindRuntime(cfg.Runtimes, h.UID)
-	if err != nil || diverted == nil {
-		return err
-	}
-	found, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return fmt.Errorf("low-level runtime: %s: %w", path, unpath(err))
-	}
-	const mend = "install runc 1.2 or later at /usr/libexec/userns-runtime/runc (`make install` puts it there), or name one in `runtimes` of " + config.Path
-	if slices.Contains(diverted, h.name(found)) || filepath.Base(found) == ProgramName {
-		return fmt.Errorf("low-level runtime: %s: is what will be userns-runtime itself: %s", path, mend)
-	}
-	cmd := exec.Command(path, "--version")
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	output, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("low-level runtime: %s --version: %w", path, err)
-	}
-	v, err := oci.ParseVersion(string(output))
-	if err != nil {
-		return fmt.Errorf("low-level runtime: %s: %w", path, err)
-	}
-	if !v.AtLeast(1, 2) {
-		return fmt.Errorf("low-level runtime: %s: is %s: expected 1.2 or later: %s", path, v, mend)
-	}
-	return nil
 }

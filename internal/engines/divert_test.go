@@ -209,7 +209,7 @@ func TestDivertFails(t *testing.T) {
 	_, err = h.Divert(h.program(), false)
 	wantError(t, err, "/usr/bin/.runc.usernsctl: ")
 	must(t, os.RemoveAll(h.path("/usr/bin/.runc.usernsctl")), os.Remove(h.path("/usr/bin/runc")))
-	st, err := h.loadDivert()
+	st, err := h.loadDivert(runcPlace.key)
 	if h.tree(t) != now || h.diversions(t) != list || err != nil || st.Phase != done || len(st.Paths) != 1 {
 		t.Errorf("left: %+v, %v, %s\n%s", st, err, h.diversions(t), h.tree(t))
 	}
@@ -278,7 +278,7 @@ func TestDivertLater(t *testing.T) {
 			now := h.tree(t)
 			out, err := h.Divert(h.program(), false)
 			must(t, err)
-			st, err := h.loadDivert()
+			st, err := h.loadDivert(runcPlace.key)
 			if err != nil || st == nil || st.Phase != done || len(out.Steps) != 0 || h.tree(t) != now {
 				t.Errorf("%+v, %v, %+v", st, err, out)
 			}

@@ -22,8 +22,8 @@ type divertState struct {
 	Paths   []string `json:"paths"`
 }
 
-func (h Host) loadDivert() (*divertState, error) {
-	path, text, err := h.stateText(divertKey)
+func (h Host) loadDivert(key string) (*divertState, error) {
+	path, text, err := h.stateText(key)
 	if err != nil || text == nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (h Host) loadDivert() (*divertState, error) {
 }
 
 func (d *diverter) saveDivert() error {
-	dir := filepath.Join(StateDir, divertKey)
+	dir := filepath.Join(StateDir, d.key)
 	if err := os.Mkdir(d.path(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s: %w", dir, unpath(err))
 	}
@@ -54,23 +54,26 @@ func (d *diverter) saveDivert() error {
 }
 
 // adopt sees a diversion of ours whose state was lost, such as with /var: by the name that nobody
-// else gives to runc, which dpkg knows, or which lies beside a link to userns-runtime.
+// else gives to it, which dpkg knows, or which lies beside a link to userns-runtime.
 func (d *diverter) adopt() error {
 	st := &divertState{Version: stateVersion, Phase: done}
-	for _, path := range packaged {
+	for _, path := range d.packaged {
 		to, by, err := d.diversion(path)
 		if err != nil {
 			return err
 		}
 		link, err := os.Readlink(d.path(path))
-		linked := err == nil && filepath.Base(link) == ProgramName
-		_, second := os.Lstat(d.path(path + divertedSuffix))
-		if !isOurs(path, to, by) && (to != "" || !linked || second != nil) {
+		program, linked := "", false
+		if err == nil {
+			program, linked = d.linked(path, link)
+		}
+		_, second := os.Lstat(d.path(d.second(path)))
+		if !d.isOurs(path, to, by) && (to != "" || !linked || second != nil) {
 			continue
 		}
 		st.Paths = append(st.Paths, path)
 		if linked {
-			st.Program = link
+			st.Program = program
 		}
 	}
 	if len(st.Paths) > 0 {
@@ -80,7 +83,7 @@ func (d *diverter) adopt() error {
 }
 
 // isOurs says whether a diversion is as this program makes it.
-func isOurs(path, to, by string) bool { return to == path+divertedSuffix && by == "LOCAL" }
+func (w place) isOurs(path, to, by string) bool { return to == w.second(path) && by == "LOCAL" }
 
 // elsewhere is the error for a diversion that isn't ours.
 func elsewhere(path, to, by string) error {
@@ -103,7 +106,7 @@ func (d *diverter) backOut(before *divertState, todo []string) error {
 		}
 	}
 	if before == nil {
-		return d.forget(&state{dir: filepath.Join(StateDir, divertKey)})
+		return d.forget(&state{dir: filepath.Join(StateDir, d.key)})
 	}
 	d.st = before
 	return d.saveDivert()

@@ -108,7 +108,7 @@ func TestLargeFile(t *testing.T) {
 // A diversion by our name that a package made isn't ours, and neither is another's link in runc's place.
 func TestDivertOfOthers(t *testing.T) {
 	h := dpkgHost(t)
-	_, err := h.dpkg("--no-rename", "--divert", "/usr/sbin/runc"+divertedSuffix, "--package", "other", "--add", "/usr/sbin/runc")
+	_, err := h.dpkg("--no-rename", "--divert", "/usr/sbin/runc"+".userns-runtime", "--package", "other", "--add", "/usr/sbin/runc")
 	must(t, err)
 	_, err = h.Divert(h.program(), false)
 	wantError(t, err, "/usr/sbin/runc: is diverted to /usr/sbin/runc.userns-runtime already (other)")

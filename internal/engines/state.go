@@ -188,7 +188,7 @@ func (h Host) states() (found []*state, err error) {
 		return nil, fmt.Errorf("%s: %w", StateDir, unpath(err))
 	}
 	for _, e := range entries {
-		if e.Name() == divertKey || !e.IsDir() {
+		if !e.IsDir() || isPlace(e.Name()) {
 			continue
 		}
 		st, err := h.load(e.Name())

@@ -175,7 +175,7 @@ func TestPlan(t *testing.T) {
 		{"kept", "ann:300000:10:\n", "ann:300000:10\n# usernsctl export-subid: ann 300000 10\n", "kept ann:300000:10", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan := PlanSubIDs(book(t, c.book), testHost, everybody)
+			plan := PlanSubIDs(book(t, c.book), testHost, registry.Flags.Restricting, everybody)
 			f := parse(t, c.uids)
 			begins := func(what string, got []string, want string) {
 				t.Helper()
@@ -207,7 +207,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestAround(t *testing.T) {
-	plan := PlanSubIDs(book(t, "ann:300000:10:deny-setgroups\n"), testHost, everybody)
+	plan := PlanSubIDs(book(t, "ann:300000:10:deny-setgroups\n"), testHost, registry.Flags.Restricting, everybody)
 	got := plan.Around(parse(t, "x:1:1\n1000:300009:100\n"))
 	if len(got) != 1 || !strings.HasPrefix(got[0], "/etc/subuid:2: gives [300009-300010) to 1000 without the flag deny-setgroups of book:1") {
 		t.Errorf("got %q", got)
@@ -233,7 +233,7 @@ func TestStale(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			for _, s := range StaleSubIDs(book(t, c.book), testHost, parse(t, c.text), parse(t, "")) {
+			for _, s := range StaleSubIDs(book(t, c.book), testHost, registry.Flags.Restricting, parse(t, c.text), parse(t, "")) {
 				if s.Severity != registry.Warning || !strings.HasPrefix(s.Message, s.Where+": ") {
 					t.Errorf("%+v", s)
 				}
@@ -249,7 +249,7 @@ func TestStale(t *testing.T) {
 // Of owners who aren't chosen nothing is written, and nothing taken.
 func TestPlanOfOne(t *testing.T) {
 	f := parse(t, "# usernsctl export-subid: ben 5 5\nben:5:5\n")
-	plan := PlanSubIDs(book(t, "1000:300000:10:\nben:400000:10:\nghost:1000000:1:\n"), testHost, func(login string) bool { return login == "ann" })
+	plan := PlanSubIDs(book(t, "1000:300000:10:\nben:400000:10:\nghost:1000000:1:\n"), testHost, registry.Flags.Restricting, func(login string) bool { return login == "ann" })
 	if len(plan.Passed) != 0 {
 		t.Errorf("passed: %v", plan.Passed)
 	}
@@ -259,7 +259,7 @@ func TestPlanOfOne(t *testing.T) {
 		t.Errorf("got\n%s", text)
 	}
 	// Another's, exported from a book that was another, is in the way as any.
-	plan = PlanSubIDs(book(t, "ann:300000:10:\n"), testHost, func(login string) bool { return login == "ann" })
+	plan = PlanSubIDs(book(t, "ann:300000:10:\n"), testHost, registry.Flags.Restricting, func(login string) bool { return login == "ann" })
 	if got := plan.Conflicts(parse(t, "# usernsctl export-subid: ben 300000 5\nben:300000:5\n"), parse(t, "")); len(got) != 1 {
 		t.Errorf("conflicts: %q", got)
 	}

@@ -115,14 +115,14 @@ type subIDGrant struct {
 // PlanSubIDs is the plan for the owners of the book that are chosen, by the name that
 // [Accounts.Login] gives them. Each gets the IDs of their lines, without those
 //
-//   - of a line with a flag that restricts: newuidmap(1) and newgidmap(1) don't know it, and
-//     would map the IDs without it;
+//   - of a line with a flag that newuidmap(1) and newgidmap(1) don't hold, by what unheld says of
+//     its flags: they would map the IDs without it; see [Host.Unheld];
 //   - that a line reserves, whoever's it is.
 //
 // Owners without an account are passed over: no process can ever ask for their entries. So are further
 // login names of one UID: by the book they are other owners, and shadow gives their entries to whoever
 // has the UID.
-func PlanSubIDs(b *registry.Book, host registry.Host, chosen func(login string) bool) *SubIDPlan {
+func PlanSubIDs(b *registry.Book, host registry.Host, unheld func(registry.Flags) string, chosen func(login string) bool) *SubIDPlan {
 	p := &SubIDPlan{book: b, host: host}
 	accounts := NewAccounts(host)
 	p.chosen = func(owner string) bool { return chosen(accounts.Login(owner)) }
@@ -140,7 +140,7 @@ func PlanSubIDs(b *registry.Book, host registry.Host, chosen func(login string) 
 		}
 		account, ok := accounts.Find(l.Owner)
 		why := ""
-		switch restricts := l.Flags.Restricting(); {
+		switch restricts := unheld(l.Flags); {
 		case !ok:
 			why = fmt.Sprintf("%s: owner %s: has no account in /etc/passwd: no entry is made", l.Where(), l.Owner)
 		case !plainName(account.Login) || isUID(account.Login):

@@ -387,7 +387,7 @@ daemon_json() {
 }
 
 @test "configure: what is misused, who may, and what isn't there" {
-	wont 2 "ENGINE is missing: expected one of docker, containerd, podman, crio, or --divert" --undo
+	wont 2 "ENGINE is missing: expected one of docker, containerd, podman, crio, newuidmap, or --divert" --undo
 	wont 2 "engine \"dokcer\": unknown: did you mean docker\\?" dokcer
 	wont 2 "engine \"kubernetes\": unknown: expected one of" kubernetes
 	wont 2 "\"podman\": expected nothing behind ENGINE" docker podman
