@@ -107,6 +107,8 @@ install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	for name in newuidmap newgidmap; do install -D -m 0755 bin/userns "$(DESTDIR)$(PREFIX)/libexec/userns-runtime/$$name"; done
 	@$(MAKE) --no-print-directory file-capabilities
 	install -D -m 0755 bin/runc '$(DESTDIR)$(PREFIX)/libexec/userns-runtime/runc'
+	sed 's,^ExecStart=/usr/,ExecStart=$(PREFIX)/,' dist/systemd/userns-pins.service | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/userns-pins.service'
+	install -D -m 0644 dist/tmpfiles.d/userns-runtime.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/userns-runtime.conf'
 	install -d -m 0755 '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples'
 	install -m 0644 config/default.toml $(wildcard config/examples/*.toml) config/examples/usernamespaces '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'
 	install -m 0644 $(wildcard config/examples/engines/*) '$(DESTDIR)$(PREFIX)/share/doc/userns-runtime/examples/'

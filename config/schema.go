@@ -46,7 +46,6 @@ func unsupported(c Config) (paths, whats []string) {
 	}{
 		{"shift", `shift = "chown"`, c.Shift == ShiftChown},
 		{"bind", "[[bind]]", len(c.Binds) > 0},
-		{"pin", "[[pin]]", len(c.Pins) > 0},
 	} {
 		if s.set {
 			paths, whats = append(paths, s.path), append(whats, s.what)
@@ -185,10 +184,15 @@ var (
 		anOwnerIs + `, or "" for nobody`,
 	}
 	aPinName = check{
-		func(s string) bool { return ownerName(s) && s != "." && s != ".." && !strings.Contains(s, "/") },
-		anOwnerIs + "; it becomes a directory's name",
+		func(s string) bool {
+			return ownerName(s) && len(s) <= maxFileName && s != "." && s != ".." && !strings.Contains(s, "/")
+		},
+		"a name as in the book /etc/usernamespaces, without slashes and of at most 255 bytes: it becomes a file's name",
 	}
 )
+
+// maxFileName is the most bytes of a file's name (NAME_MAX, limits.h).
+const maxFileName = 255
 
 func cleanAbs(s string) bool {
 	return filepath.IsAbs(s) && filepath.Clean(s) == s && !strings.ContainsFunc(s, unicode.IsControl)

@@ -23,9 +23,9 @@ func (p *program) auditVerb() *cli.Command {
 		Usage:     "hold the book against the host and all that is running",
 		UsageText: programName + " audit [--paths DIR] [--json]",
 		Description: "What check finds, and: processes that have IDs of the book without a lease, containers that hold what isn't\n" +
-			"granted any more or run under other flags than the book says by now, IDs with two owners, lines of nobody. With --paths,\n" +
-			"also files below DIR that containers have left with IDs which nobody has now. Exit code 3 says that there is an error;\n" +
-			"warnings alone are 0.",
+			"granted any more or run under other flags than the book says by now, IDs with two owners, lines of nobody, pins\n" +
+			"that aren't as they were made. With --paths, also files below DIR that containers have left with IDs which nobody has\n" +
+			"now. Exit code 3 says that there is an error; warnings alone are 0.",
 		Flags: []cli.Flag{
 			text(flagPaths, "find files of granted IDs below `DIR`, on its filesystem"),
 			jsonFlag("the findings"),
@@ -55,7 +55,7 @@ func (p *program) audit(c *cli.Context) error {
 			}
 		}
 	}
-	found = slices.Concat(found, host.Warnings, staleFindings(book, host.World.Host))
+	found = slices.Concat(found, host.Warnings, p.pinFindings(book), staleFindings(book, host.World.Host))
 	if c.IsSet(flagPaths) {
 		left, err := p.left(host, book, c.String(flagPaths), c.Bool(flagJSON))
 		if err != nil {

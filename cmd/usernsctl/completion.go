@@ -12,6 +12,7 @@ import (
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
@@ -234,8 +235,10 @@ func valuesOf(path []string, place, prefix, now string) (kind string, fit []fitt
 		return kindFiles, nil
 	case place == "DIR", place == "BUNDLE":
 		return kindDirs, nil
-	case place == "OWNER":
+	case place == "OWNER", place == pinPlace && !slices.Contains(path, "unpin"):
 		values = ownersKnown(path)
+	case place == pinPlace:
+		values = pinsKnown()
 	case place == "FLAGS":
 		// Several, with commas.
 		at := strings.LastIndex(now, ",") + 1
@@ -274,6 +277,24 @@ func ownersKnown(path []string) []string {
 	}
 	slices.Sort(all)
 	return slices.DeleteFunc(slices.Compact(all), func(name string) bool { return !harmless(name) })
+}
+
+// pinPlace is what stands for a pin in the UsageText of a verb, without the brackets at its end.
+const pinPlace = "OWNER[/NAME"
+
+// pinsKnown is the pins there are, where the caller is.
+func pinsKnown() []string {
+	pins, err := delegate.PinNames()
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, pin := range pins {
+		if harmless(pin.String()) {
+			all = append(all, pin.String())
+		}
+	}
+	return all
 }
 
 // harmless says whether a name means itself on the command line of every shell. Others are

@@ -131,6 +131,8 @@ type tries struct {
 	// versionOf is what PATH --version says.
 	versionOf func(path string) (string, error)
 	ended     func() (leases int, err error)
+	// pins is all pins, judged, those that are wanted among them.
+	pins func(book *registry.Book, wanted []config.Pin) ([]pinJSON, error)
 	// configure is why `usernsctl configure` would refuse the engine's file, nil if it wouldn't or if
 	// that can't be told; "" is the usual file.
 	configure func(engine, file string) error
@@ -142,7 +144,7 @@ func thisHost() *host {
 		try: tries{
 			release: census.KernelRelease, userNS: rootfs.TryUserNS, idmap: rootfs.TryIDMap, tmpfs: rootfs.TryTmpfs,
 			overlay: rootfs.TryOverlay, exposed: rootfs.ExposedBy, versionOf: versionOf, ended: endedLeases,
-			configure: configureRefuses,
+			pins: lookAtPins, configure: configureRefuses,
 		},
 	}
 	// The three programs are installed side by side.
@@ -162,10 +164,10 @@ func (h *host) examine() {
 		{config.Path, (*host).checkConfig},
 		{"engines", func(h *host) { h.engines = engines.Look(h.root) }},
 		{"user namespaces", (*host).checkNamespaces}, {"user namespaces", (*host).checkUsers}, {"kernel", (*host).checkKernel},
-		{registry.Path, (*host).checkBook}, {registry.Path, (*host).checkOwners}, {"kernel.keys", (*host).checkKeys},
-		{"low-level runtime", (*host).checkLowest}, {gate, (*host).checkProgram}, {"newuidmap", (*host).checkHelpers},
+		{registry.Path, (*host).checkBook}, {registry.Path, (*host).checkOwners}, {"kernel.keys", (*host).checkKeys}, {"fs.suid_dumpable", (*host).checkDumpable},
+		{"low-level runtime", (*host).checkLowest}, {gate, (*host).checkProgram}, {"newuidmap", (*host).checkHelpers}, {"newuidmap", (*host).checkDiverted},
 		{"engines", (*host).checkEngines}, {"userns-remap", (*host).checkRemap}, {"runc", (*host).checkTwins},
-		{"audit log", (*host).checkAudit}, {"leases", (*host).checkLeases},
+		{"audit log", (*host).checkAudit}, {"leases", (*host).checkLeases}, {"pins", (*host).checkPins},
 	} {
 		h.limited(check.subject, check.do)
 	}

@@ -199,6 +199,24 @@ func (h *host) checkKeys() {
 	}
 }
 
+// checkDumpable is whether containers of lines with the flag owned start: see linux.CheckSuidDumpable.
+func (h *host) checkDumpable() {
+	const name = "fs.suid_dumpable"
+	if h.book == nil {
+		return
+	}
+	for _, l := range h.book.Lines() {
+		if !l.Flags.Owned || l.Flags.Reserved {
+			continue
+		}
+		if n, ok := h.sysctl(name); ok && n == 1 {
+			h.add(sevError, name, h.mendSysctl(name, 0),
+				"is 1%s: whoever owns a user namespace could trace what enters it as root, so no container of %s (%s, flag owned) starts", h.setBy(name), l.Owner, l.Where())
+		}
+		return
+	}
+}
+
 // forUsers is the programs that make user namespaces for who isn't root.
 var forUsers = []string{"userns", "podman", "buildah", "rootlesskit"}
 

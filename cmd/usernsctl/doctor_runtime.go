@@ -222,7 +222,7 @@ func (h *host) checkHelpers() {
 		if path := h.path(ownDir + "/" + helper.name); exists(path) {
 			h.checkHelper(sevError, path, helper.capability, "setcap "+helper.capName+"=p "+rootfile.ShellQuote(path), true)
 		}
-		if path := h.find(helper.name); path != "" {
+		if path := h.find(helper.name); path != "" && !h.isOwnHelper(path, helper.name) {
 			h.checkHelper(sevWarning, path, helper.capability, "chown root: "+rootfile.ShellQuote(path)+" && chmod u+s "+rootfile.ShellQuote(path), false)
 		}
 	}

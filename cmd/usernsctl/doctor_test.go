@@ -14,8 +14,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
+	"github.com/userns-runtime/userns-runtime/pkg/registry"
 )
 
 // A host in a directory, on which all is well: three engines that use the gate, and no
@@ -71,6 +73,7 @@ func soundHost(t *testing.T) *host {
 			return "runc version 1.5.2\ncommit: x\n", nil
 		},
 		ended: func() (int, error) { return 3, nil },
+		pins:  func(*registry.Book, []config.Pin) ([]pinJSON, error) { return nil, nil },
 	}
 	return h
 }
@@ -319,6 +322,8 @@ func TestDoctorBroken(t *testing.T) {
 		{"an owner with a reserved line", file("/etc/usernamespaces", "dockroot:1879048192:65536:reserved\n"), sevError, "default-owner", "no line", "usernsctl add dockroot"},
 		{"keyrings of containers that share a root", file("/etc/usernamespaces", "dockroot:1879048192:65536:shared\n"), sevWarning, "kernel.keys.maxkeys", "at most 200 keyrings",
 			"sysctl -w kernel.keys.maxkeys=8192 kernel.keys.maxbytes=196608 && printf '%s\\n' kernel.keys.maxkeys=8192 kernel.keys.maxbytes=196608 >>"},
+		{"what enters an owned namespace could be traced", both(file("/etc/usernamespaces", "dockroot:1879048192:65536:\nalice:1879113728:65536:owned\n"), file("/proc/sys/fs/suid_dumpable", "1\n")), sevError, "fs.suid_dumpable",
+			"no container of alice (", "sysctl -w fs.suid_dumpable=0"},
 		{"their bytes", both(file("/etc/usernamespaces", "dockroot:1879048192:65536:shared\n"), file("/proc/sys/kernel/keys/maxkeys", "5000\n")), sevWarning, "kernel.keys.maxkeys", "at most 833 keyrings",
 			"sysctl -w kernel.keys.maxkeys=8192 kernel.keys.maxbytes=196608"},
 		{"an owner by an argument", file(daemon, `{"runtimes": {"userns": {"path": "/usr/bin/userns-runtime", "runtimeArgs": ["--owner", "dockrot"]}}, "default-runtime": "userns"}`),

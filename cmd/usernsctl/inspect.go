@@ -135,6 +135,8 @@ func containersOf(leases []lease.Status, id, root string) ([]lease.Status, error
 			continue
 		case l.ID == id:
 			exact = append(exact, l)
+		case l.IsPin(): // whoever means one says so
+			continue
 		case strings.HasPrefix(l.ID, id):
 			begins = append(begins, l)
 		}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -55,7 +57,8 @@ func (p *program) list(c *cli.Context) error {
 		line := toJSON(l)
 		held := "?"
 		if !unknown {
-			n := len(census.Held(leases, idmap.NewSet(l.Range)))
+			// Pins are beside the containers that there is room for.
+			n := len(slices.DeleteFunc(census.Held(leases, idmap.NewSet(l.Range)), func(l lease.Status) bool { return l.IsPin() }))
 			line.Held, held = &n, fmt.Sprint(n)
 		}
 		shown = append(shown, line)

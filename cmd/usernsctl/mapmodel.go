@@ -29,6 +29,7 @@ var (
 	subidTrack    = track{"subids", []census.Kind{census.KindSubUID, census.KindSubGID}}
 	softwareTrack = track{"software", []census.Kind{census.KindAllocator}}
 	liveTrack     = track{"live", []census.Kind{census.KindNamespace}}
+	pinTrack      = track{"pins", []census.Kind{census.KindPin}}
 	leaseTrack    = track{"held", []census.Kind{census.KindContainer, census.KindNamespace}}
 	conflictTrack = track{"conflicts", []census.Kind{census.KindConflict}}
 )
@@ -130,7 +131,7 @@ func (f fill) share(ids idmap.Range) float64 {
 type sums struct {
 	lines, reserved, owners int
 	granted, held, free     uint64
-	leases, foreign         int
+	leases, pins, foreign   int
 	errors, warnings        int
 }
 
@@ -148,16 +149,14 @@ func sumsOf(a *census.Atlas) sums {
 			s.lines++
 		case census.KindReserved:
 			s.reserved++
-		case census.KindContainer, census.KindNamespace:
+		case census.KindContainer, census.KindPin, census.KindNamespace:
 			// One that holds IDs in several places is one all the same.
-			if key := string(sp.Kind) + sp.Where; !holders[key] {
-				holders[key] = true
-				if sp.Kind == census.KindContainer {
-					s.leases++
-				} else {
-					s.foreign++
-				}
+			key := string(sp.Kind) + sp.Where
+			if holders[key] {
+				continue
 			}
+			holders[key] = true
+			*map[census.Kind]*int{census.KindContainer: &s.leases, census.KindPin: &s.pins, census.KindNamespace: &s.foreign}[sp.Kind]++
 		default:
 		}
 	}
@@ -197,6 +196,10 @@ func (s sums) holding(a *census.Atlas) string {
 	if s.foreign > 0 {
 		foreign = ", and " + plural(s.foreign, "live user namespace") + " that no lease answers for"
 	}
+	pinned := ""
+	if s.pins > 0 {
+		pinned = fmt.Sprintf("; %s, beside the owners' containers", plural(s.pins, "pin"))
+	}
 	switch {
 	case !a.LeasesKnown:
 		text := "Leases are root's to read: what is held is unknown"
@@ -205,9 +208,9 @@ func (s sums) holding(a *census.Atlas) string {
 		}
 		return text
 	case s.granted == 0 && s.leases == 0:
-		return "No container holds IDs" + strings.Replace(foreign, ", and ", "; but ", 1)
+		return "No container holds IDs" + strings.Replace(foreign, ", and ", "; but ", 1) + pinned
 	}
-	return fmt.Sprintf("%d of these are held, %d are free: %s%s", s.held, s.free, plural(s.leases, "container"), foreign)
+	return fmt.Sprintf("%d of these are held, %d are free: %s%s", s.held, s.free, plural(s.leases, "container"), foreign) + pinned
 }
 
 // finding says how many conflicts there are.

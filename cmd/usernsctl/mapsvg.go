@@ -161,7 +161,7 @@ func (m *svgMap) region(number int, r idmap.Range) {
 	if _, any := paint(m.Atlas, lineTrack, b); any {
 		m.lineBar(b, barHeight)
 	}
-	for _, t := range []track{reservedTrack, subidTrack, accountTrack, softwareTrack, liveTrack, conflictTrack} {
+	for _, t := range []track{reservedTrack, subidTrack, accountTrack, softwareTrack, pinTrack, liveTrack, conflictTrack} {
 		m.strip(b, t)
 	}
 	m.axis(b)
@@ -187,7 +187,7 @@ func (m *svgMap) legend() {
 		{"free", "granted, free"}, {"held", "granted, and held: as high as the share"}, {"unknown", "not known to be held"}, {"mixed", "lines of several owners"},
 		{"rest", "an owner that shares its pattern"},
 		{"reserved", "reserved"}, {"subids", "/etc/subuid, /etc/subgid"}, {"accounts", "users and groups"}, {"software", "installed software takes IDs"},
-		{"live", "a live user namespace without a lease"}, {"error", "error"}, {"warning", "warning"},
+		{"pins", "a pinned user namespace"}, {"live", "a live user namespace without a lease"}, {"error", "error"}, {"warning", "warning"},
 	} {
 		if m.seen[e.class] {
 			entries = append(entries, e)

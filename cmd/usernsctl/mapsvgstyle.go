@@ -132,7 +132,7 @@ func (m *svgMap) head() string {
 .um .ink { fill: none; } .um .grey { fill: #8b949e; stroke: #8b949e; }
 .um .reserved { fill: url(#um-reserved); stroke: #57606a; stroke-width: .7; } .um .reserved0 { stroke: #57606a; fill: none; }
 .um .accounts { fill: #57606a; } .um .subids { fill: #8c959f; } .um .software { fill: url(#um-software); }
-.um .software0 { fill: #57606a; } .um .live { fill: #8250df; }
+.um .software0 { fill: #57606a; } .um .live { fill: #8250df; } .um .pins { fill: #1b7c83; }
 .um .error { fill: url(#um-error); } .um .error0 { fill: #d1242f; } .um .error1 { stroke: #ffffff; fill: none; stroke-width: 1.5; }
 .um .warning { fill: url(#um-warning); } .um .warning0 { fill: #f0e442; } .um .warning1 { fill: #7a6000; }
 .um .unknown { fill: url(#um-u); } .um .mixed { fill: url(#um-mixed); } .um .rest { fill: url(#um-rest); }
@@ -142,7 +142,7 @@ func (m *svgMap) head() string {
 .um .bg { fill: #0d1117; } .um .track { fill: #1c2128; } .um .rule, .um .lead { stroke: #6e7681; }
 .um .badge { fill: #e6edf3; } .um .line { stroke: #e6edf3; } .um .gap { stroke: #0d1117; }
 .um .tint { opacity: .3; } .um .reserved { stroke: #9da7b3; } .um .reserved0 { stroke: #9da7b3; }
-.um .accounts { fill: #9da7b3; } .um .subids { fill: #6e7681; } .um .software0 { fill: #9da7b3; } .um .live { fill: #a371f7; }
+.um .accounts { fill: #9da7b3; } .um .subids { fill: #6e7681; } .um .software0 { fill: #9da7b3; } .um .live { fill: #a371f7; } .um .pins { fill: #39c5cf; }
 .um .error0 { fill: #f85149; } .um .error1 { stroke: #0d1117; } .um .warning1 { fill: #3d3000; }
 `)
 	out.WriteString("}\n</style>\n<defs>\n")

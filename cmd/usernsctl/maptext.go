@@ -119,7 +119,7 @@ func (m *textMap) tracks(b bar, more ...track) {
 	if any {
 		m.row(leaseTrack.label, m.levels(b), func(i int) string { return m.colour(lines[i]) })
 	}
-	for _, t := range append(more, liveTrack) {
+	for _, t := range append(more, pinTrack, liveTrack) {
 		if cells, any := paint(m.Atlas, t, b); any {
 			m.row(t.label, m.signs(cells), nil)
 		}
@@ -150,7 +150,7 @@ func (m *textMap) letters(cells []cell) string {
 // kindSigns is the signs of what isn't a line.
 var kindSigns = map[census.Kind]rune{
 	census.KindReserved: 'r', census.KindUser: 'a', census.KindGroup: 'a', census.KindSubUID: 's', census.KindSubGID: 's',
-	census.KindAllocator: 'p', census.KindNamespace: 'n',
+	census.KindAllocator: 'p', census.KindNamespace: 'n', census.KindPin: 'k',
 }
 
 func (m *textMap) signs(cells []cell) string {

@@ -126,6 +126,7 @@ func (p *program) call(args []string) error {
 		Commands: []*cli.Command{
 			p.initVerb(), p.addVerb(), p.delVerb(), p.setVerb(), p.listVerb(), p.checkVerb(),
 			p.whoVerb(), p.mapVerb(), p.auditVerb(), p.leasesVerb(), p.inspectVerb(), p.gcVerb(),
+			p.pinVerb(), p.unpinVerb(),
 			p.planVerb(), p.importSubIDVerb(), p.exportSubIDVerb(), p.configureVerb(), p.daemonRootVerb(), p.layerVerb(), p.doctorVerb(), p.completionVerb(),
 		},
 		Action: func(c *cli.Context) error { return noVerb(c.App.Commands, nil, c.Args().First()) },

@@ -85,6 +85,7 @@ const (
 	KindSubGID    Kind = "subgid"
 	KindUser      Kind = "user"
 	KindGroup     Kind = "group"
+	KindPin       Kind = "pin"       // what a pin holds, beside its owner's containers
 	KindContainer Kind = "container" // what a container holds
 	KindNamespace Kind = "namespace" // a live user namespace that no lease answers for
 	KindConflict  Kind = "conflict"  // a finding of [registry.Check]
@@ -103,7 +104,7 @@ func (k Kind) Plural() string {
 }
 
 var kinds = []Kind{
-	KindLine, KindReserved, KindAllocator, KindSubUID, KindSubGID, KindUser, KindGroup, KindContainer, KindNamespace, KindConflict,
+	KindLine, KindReserved, KindAllocator, KindSubUID, KindSubGID, KindUser, KindGroup, KindPin, KindContainer, KindNamespace, KindConflict,
 }
 
 // Span is IDs in a row, and what has them. Spans may lie over each other.
@@ -311,6 +312,13 @@ func (s *Sight) holders() *holders {
 		}
 	}
 	for _, l := range s.Leases {
+		if l.IsPin() {
+			// It is in nobody's way who may have the IDs: what it has is free for them.
+			for _, r := range l.Ranges.Ranges() {
+				h.spans = append(h.spans, Span{Range: r, Kind: KindPin, Owner: l.Owner, Where: Holder(l)})
+			}
+			continue
+		}
 		add(l.Ranges, Span{Kind: KindContainer, Owner: l.Owner, Where: Holder(l)})
 	}
 	for _, ns := range s.foreign() {

@@ -33,6 +33,7 @@ type Finding struct {
 //   - a container runs under other flags than the book has for it by now (warning);
 //   - a container has ended, and a process has its IDs still (warning);
 //   - IDs were found alive that no lease was left of (warning);
+//   - a pin isn't mounted any more, and somebody has its namespace yet (warning);
 //   - a line of /etc/subuid or /etc/subgid is of nobody (warning).
 //
 // What engines of root's take by subuid(5), for namespaces of their own, isn't found to be anybody's:
@@ -101,7 +102,10 @@ func (a *auditor) lease(l lease.Status, record func(lease.Status) (lease.Record,
 		a.add(registry.Warning, who, "", l.Ranges, "%s: has %s, and no lease of it was left: whose it is can't be told: %s", who, l.Ranges, processHint(l.Alive))
 		return
 	}
-	if l.State == lease.Process {
+	switch {
+	case l.IsPin() && (l.State == lease.Process || l.State == lease.StillOpen):
+		a.add(registry.Warning, who, "", l.Ranges, "%s: end whoever has it, or make it again: %s", l, processHint(l.Alive))
+	case l.State == lease.Process:
 		a.add(registry.Warning, who, "", l.Ranges, "%s: has ended, and a process has IDs of %s still, so that nobody else gets them: %s", who, l.Ranges, processHint(l.Alive))
 	}
 	lines := a.linesWith(l.Ranges)
@@ -116,6 +120,9 @@ func (a *auditor) lease(l lease.Status, record func(lease.Status) (lease.Record,
 		a.add(registry.Error, who, line.Where(), both, "%s: has %s of owner %s, which belongs to %s (%s) by now: stop it, or move the line", who, both, l.Owner, line.Owner, line.Where())
 	}
 	a.regiven(l, who, lost)
+	if l.IsPin() {
+		return // whether it is as the book says is judged where pins are made
+	}
 	r, err := record(l)
 	if errors.Is(err, ErrNoRecord) {
 		// What nobody wrote down doesn't differ.
@@ -166,7 +173,8 @@ func (a *auditor) twice(l lease.Status, others []lease.Status) {
 			return
 		}
 		both := l.Ranges.Intersect(o.Ranges)
-		if both.Empty() || l.UserNS != 0 && l.UserNS == o.UserNS || l.Shared && o.Shared && l.Owner == o.Owner {
+		owners := (l.IsPin() || o.IsPin()) && a.owners.are(l.Owner, o.Owner)
+		if both.Empty() || l.UserNS != 0 && l.UserNS == o.UserNS || l.Shared && o.Shared && l.Owner == o.Owner || owners {
 			continue
 		}
 		a.add(registry.Error, Holder(l), Holder(o), both, "%s: has %s, and so has %s: stop one of them", Holder(l), both, Holder(o))

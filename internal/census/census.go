@@ -232,11 +232,14 @@ func (c *Census) leased() func(lease.LiveNS, idmap.Set) bool {
 	}
 }
 
-// Holder is a lease in words: "container web of /run/runc".
+// Holder is a lease in words: "container web of /run/runc", "pin alice/default".
 func Holder(l lease.Status) string {
 	what := "a container that was found alive"
 	if l.ID != "" {
 		what = fmt.Sprintf("container %s of %s", l.ID, l.Root)
+	}
+	if l.IsPin() {
+		what = "pin " + l.ID
 	}
 	if pid := Process(l, nil); pid != 0 {
 		what += fmt.Sprintf(", process %d", pid)

@@ -30,8 +30,8 @@ const maxState = 64 << 20
 var ErrNoRecord = errors.New("no record")
 
 // Record is what was written down when a container was created: it lies in the low-level
-// runtime's state, as an annotation ([specpatch.RecordAnnotation]). Errors wrap [ErrNoRecord] or
-// [lease.ErrRecord].
+// runtime's state, as an annotation ([specpatch.RecordAnnotation]). Of a pin it is what its namespace
+// shows. Errors wrap [ErrNoRecord] or [lease.ErrRecord].
 //
 // Who may write there, the host's root in that mount namespace, could write anything. What
 // counts for a process is its live maps.
@@ -39,6 +39,17 @@ func Record(l lease.Status) (lease.Record, error) {
 	store, err := lease.Open()
 	if err != nil {
 		return lease.Record{}, fmt.Errorf("census: %w", err)
+	}
+	if l.IsPin() {
+		r, err := store.PinRecord(l)
+		if errors.Is(err, lease.ErrRecord) {
+			// It was unmounted, and whoever has it yet can't be asked.
+			return lease.Record{}, fmt.Errorf("census: %w: %w", ErrNoRecord, err)
+		}
+		if err != nil {
+			return lease.Record{}, fmt.Errorf("census: %w", err)
+		}
+		return r, nil
 	}
 	path, err := store.StatePath(l.Key)
 	if err != nil {
@@ -107,7 +118,11 @@ func differs(same owners, lines []registry.Line, l lease.Status, r lease.Record)
 	if len(own) == 0 {
 		return out
 	}
-	if was, is := restricting(then), restricting(registry.FlagsOf(own)); was != is {
+	now := registry.FlagsOf(own)
+	if l.IsPin() {
+		now.Owned, now.IdmapBinds = false, false // they are about containers
+	}
+	if was, is := restricting(then), restricting(now); was != is {
 		out = append(out, fmt.Sprintf("it has the flags %s, and the book says %s", orNone(was), orNone(is)))
 	}
 	return out

@@ -95,7 +95,9 @@ func (a *auditor) againstLines(s space) {
 // bothWays finds a line that its owner uses, and root for containers of that owner: neither
 // knows what the other takes.
 func (a *auditor) bothWays(s space, line registry.Line, both idmap.Set) {
-	i := slices.IndexFunc(a.Leases, func(l lease.Status) bool { return l.Ranges.Touches(line.Range) && a.owners.are(l.Owner, line.Owner) })
+	i := slices.IndexFunc(a.Leases, func(l lease.Status) bool {
+		return !l.IsPin() && l.Ranges.Touches(line.Range) && a.owners.are(l.Owner, line.Owner)
+	})
 	if i >= 0 {
 		a.add(registry.Warning, s.who, line.Where(), both, "%s: has %s of %s's own line (%s), from which root starts containers too (%s): neither knows which IDs the other takes: give root's containers another owner",
 			s.who, both, line.Owner, line.Where(), Holder(a.Leases[i]))
@@ -106,6 +108,9 @@ func (a *auditor) againstLeases(s space) {
 	for _, l := range a.Leases {
 		if l.UserNS != 0 && (l.UserNS == s.Inode || slices.Contains(s.kin.Parents, l.UserNS)) {
 			continue // more IDs than it has a lease for: the lines tell
+		}
+		if l.IsPin() && s.known && a.owners.are(l.Owner, decimal(s.kin.Creator)) {
+			continue // whoever owns the pin has the IDs anyway
 		}
 		if both := s.ids.Intersect(l.Ranges); !both.Empty() && !l.Rebuilt {
 			a.add(registry.Error, s.who, Holder(l), both, "%s: has %s, which %s holds: end one of them: %s", s.who, both, Holder(l), processHint(s.PID))

@@ -4,6 +4,7 @@ package census
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/userns-runtime/userns-runtime/internal/lease"
@@ -32,6 +33,9 @@ func (c *Census) Who(b *registry.Book, id uint32, record func(lease.Status) (lea
 	one := idmap.NewSet(idmap.Range{Start: id, Count: 1})
 	for _, l := range Held(c.Leases, one) {
 		claim := Claim{Kind: KindContainer, Who: l.ID, Where: l.Root, Owner: l.Owner, PID: Process(l, c.Live)}
+		if l.IsPin() {
+			claim.Kind, claim.Where = KindPin, pinPath(l)
+		}
 		uids, gids, known := c.maps(l)
 		if !known {
 			if r, err := record(l); err == nil {
@@ -132,3 +136,6 @@ func (c Claim) As() string {
 	}
 	return text
 }
+
+// pinPath is where a pin is mounted.
+func pinPath(l lease.Status) string { return filepath.Join(l.Root, l.ID) }

@@ -174,7 +174,7 @@ P
 	in_bash add x --flags d
 	is "deny-setgroups" "$offered"
 	in_bash set x --flags deny-setgroups,no-new-privs,
-	is "deny-setgroups,no-new-privs,reserved deny-setgroups,no-new-privs,shared" "$offered"
+	is "deny-setgroups,no-new-privs,reserved deny-setgroups,no-new-privs,owned deny-setgroups,no-new-privs,shared" "$offered"
 	must ctl completion words -- configure docker --file ''
 	is files "$output"
 	in_bash del alice ''
