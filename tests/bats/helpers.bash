@@ -142,6 +142,9 @@ eventually() {
 	return 1
 }
 
+# runs NAME PID: the process has become that program, and so done what the one before it was to do.
+runs() { [[ $(<"/proc/$2/comm") == "$1" ]]; }
+
 # --- the bundle
 
 setup_bundle() { cp -a "$UR_TEMPLATE" "$1"; }

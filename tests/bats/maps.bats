@@ -20,7 +20,7 @@ map_config() {
 userns() {
 	unshare --user sleep 1000 3>&- &
 	local child=$!
-	eventually eval "[[ \$(readlink /proc/$child/ns/user) != \$(readlink /proc/self/ns/user) ]]"
+	eventually runs sleep "$child"
 	[[ -z ${3:-} ]] || echo "$3" >"/proc/$child/setgroups"
 	tr :, ' \n' <<<"$1" >"/proc/$child/uid_map"
 	tr :, ' \n' <<<"$2" >"/proc/$child/gid_map"
@@ -221,7 +221,7 @@ by_path() {
 @test "maps: a namespace by path that isn't mapped, or belongs to a user" {
 	unshare --user sleep 1000 3>&- &
 	local child=$!
-	eventually eval "[[ \$(readlink /proc/$child/ns/user) != \$(readlink /proc/self/ns/user) ]]"
+	eventually runs sleep "$child"
 	by_path "/proc/$child/ns/user"
 	refused 'no maps yet' run -b "$B" "$CT"
 	kill -KILL "$child"
@@ -229,7 +229,7 @@ by_path() {
 	requires unprivileged-users
 	setpriv --reuid 12345 --regid 12345 --clear-groups unshare --user sleep 1000 3>&- &
 	child=$!
-	eventually eval "[[ \$(readlink /proc/$child/ns/user) != \$(readlink /proc/self/ns/user) ]]"
+	eventually runs sleep "$child"
 	echo "0 $START 1000" >"/proc/$child/uid_map"
 	echo "0 $START 1000" >"/proc/$child/gid_map"
 	by_path "/proc/$child/ns/user"
