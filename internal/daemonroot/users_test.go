@@ -30,6 +30,11 @@ func (w *world) process(change func(*exec.Cmd), name string, args ...string) *ex
 	}
 	w.must(cmd.Start())
 	w.t.Cleanup(func() { stdin.Close(); _ = cmd.Wait() })
+	// Start returns when execve(2) has closed what it closes: a little before there are arguments.
+	eventually(w.t, func() bool {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/cmdline")
+		return err == nil && len(text) > 0
+	})
 	return cmd
 }
 
