@@ -119,6 +119,8 @@ spawn() {
 	local name=$1 runtime=$2
 	shift 2
 	local -n cmd=${runtime}_cmd
+	# What the one before it has said isn't taken for its own.
+	: | tee "$W/$name.out" >"$W/$name.err"
 	env --default-signal=INT,QUIT "${cmd[@]}" "$@" <"$STDIN" >"$W/$name.out" 2>"$W/$name.err" 3>&- &
 	pid=$!
 	printf '$ %s & # %s\n' "${*@Q}" "$pid"
