@@ -18,9 +18,6 @@ type Kin struct {
 	Parents []uint64
 }
 
-// maxNested is how deep the kernel nests user namespaces (user_namespaces(7)).
-const maxNested = 32
-
 // kinOf looks at all that can be looked at. A process that has ended meanwhile, or entered
 // another namespace, tells nothing.
 func kinOf(live []lease.LiveNS) map[uint64]Kin {
@@ -45,25 +42,16 @@ func kinAt(path string, inode, own uint64) (kin Kin, ok bool) {
 	if err != nil {
 		return Kin{}, false
 	}
-	defer func() { ns.Close() }()
-	if is, err := linux.Inode(ns); err != nil || is != inode {
+	defer ns.Close()
+	line, _ := linux.Lineage(ns) // it may lie in one that the caller may not see
+	if len(line) == 0 || line[0].Inode != inode {
 		return Kin{}, false
 	}
-	if kin.Creator, err = linux.UserNSOwner(ns); err != nil {
-		return Kin{}, false
-	}
-	for range maxNested {
-		parent, err := linux.OwningUserNS(ns)
-		if err != nil {
-			break // it lies in one that the caller may not see
+	kin.Creator = line[0].Owner
+	for _, parent := range line[1:] {
+		if parent.Inode != own {
+			kin.Parents = append(kin.Parents, parent.Inode)
 		}
-		ns.Close()
-		ns = parent
-		is, err := linux.Inode(ns)
-		if err != nil || is == own {
-			break
-		}
-		kin.Parents = append(kin.Parents, is)
 	}
 	return kin, true
 }

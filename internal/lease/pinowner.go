@@ -49,54 +49,29 @@ func (r Request) heldBy(e Status) *HeldError {
 func (r Request) made(e Status) bool {
 	for _, pid := range []int{e.Alive, e.PID} {
 		if line, ok := lineage(pid, e.UserNS); ok {
-			return slices.ContainsFunc(line, func(a ancestor) bool { return r.ofAccount(a.creator) })
+			return slices.ContainsFunc(line, func(a linux.UserNS) bool { return r.ofAccount(a.Owner) })
 		}
 	}
 	return false
 }
 
-// ancestor is a user namespace, and who made it, counted on the host.
-type ancestor struct {
-	inode   uint64
-	creator uint32
-}
-
-// maxNested is how deep the kernel nests user namespaces (user_namespaces(7)).
-const maxNested = 32
-
 // lineage is the user namespace that a process is in, if it is the one of that inode number, and those
 // that it lies in, but for the caller's own, the nearest first.
-func lineage(pid int, inode uint64) (line []ancestor, ok bool) {
+func lineage(pid int, inode uint64) (line []linux.UserNS, ok bool) {
 	own, err := namespaceOf("/proc/thread-self/ns/user")
 	if err != nil {
 		return nil, false
 	}
-	at, err := linux.OpenNamespace("/proc/" + strconv.Itoa(pid) + "/ns/user")
+	ns, err := linux.OpenNamespace("/proc/" + strconv.Itoa(pid) + "/ns/user")
 	if err != nil {
 		return nil, false
 	}
-	defer func() { at.Close() }()
-	for range maxNested {
-		is, err := linux.Inode(at)
-		if err != nil || line == nil && is != inode {
-			return nil, false
-		}
-		if is == own {
-			break
-		}
-		creator, err := linux.UserNSOwner(at)
-		if err != nil {
-			return nil, false
-		}
-		line = append(line, ancestor{is, creator})
-		above, err := linux.OwningUserNS(at)
-		if err != nil {
-			break // it lies in one that the caller may not see
-		}
-		at.Close()
-		at = above
+	defer ns.Close()
+	line, _ = linux.Lineage(ns) // what can't be seen isn't theirs
+	if len(line) == 0 || line[0].Inode != inode {
+		return nil, false
 	}
-	return line, true
+	return slices.DeleteFunc(line, func(a linux.UserNS) bool { return a.Inode == own }), true
 }
 
 // stranger finds a process with some of the IDs that a pin is wanted for, in a namespace that its owner
@@ -129,7 +104,7 @@ func (r Request) heldIn(l LiveNS) *HeldError {
 	}
 	maker := "somebody else"
 	if line, ok := lineage(l.PID, l.Inode); ok && len(line) > 0 {
-		maker = fmt.Sprintf("UID %d", line[0].creator)
+		maker = fmt.Sprintf("UID %d", line[0].Owner)
 	}
 	held.Who = fmt.Sprintf("process %d, in user namespace %d, which %s made: end it: ps -fp %[1]d", l.PID, l.Inode, maker)
 	return held
@@ -149,7 +124,7 @@ func (r Request) isIn(l LiveNS, alive []Status) bool {
 		return slices.ContainsFunc(alive, func(h Status) bool { return !h.IsPin() && h.UserNS == inode && r.ofOwner(h.Owner) })
 	}
 	line, ok := lineage(l.PID, l.Inode)
-	return isPin(l.Inode) || ok && slices.ContainsFunc(line, func(a ancestor) bool {
-		return r.ofAccount(a.creator) || isPin(a.inode) || a.creator == 0 && hasContainer(a.inode)
+	return isPin(l.Inode) || ok && slices.ContainsFunc(line, func(a linux.UserNS) bool {
+		return r.ofAccount(a.Owner) || isPin(a.Inode) || a.Owner == 0 && hasContainer(a.Inode)
 	})
 }

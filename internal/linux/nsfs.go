@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,20 +81,44 @@ func overAll() (bool, error) {
 	return own.Ino == initUserNS && CapSet(caps[0].Effective)&Caps(unix.CAP_SYS_ADMIN) != 0, err
 }
 
+// UserNS is a user namespace: its inode number (namespaces(7)), and the UID that it belongs to, counted in
+// the caller's own.
+type UserNS struct {
+	Inode uint64
+	Owner uint32
+}
+
+// Lineage is the user namespace that ns is open on, and those that it lies in, the nearest first, as far up as
+// the caller may see: to their own, if it lies in that. What it has beside an error is as far as it came.
+func Lineage(ns *os.File) (line []UserNS, err error) {
+	at := ns
+	for {
+		var is UserNS
+		if is.Inode, err = Inode(at); err != nil {
+			return line, err
+		}
+		if is.Owner, err = UserNSOwner(at); err != nil {
+			return line, fmt.Errorf("%s: %w", at.Name(), err)
+		}
+		line = append(line, is)
+		above, err := OwningUserNS(at)
+		if errors.Is(err, unix.EPERM) {
+			return line, nil // the caller's own, or one beside it
+		}
+		if err != nil {
+			return line, err
+		}
+		defer above.Close() // 32 at most: so deep they can be (user_namespaces(7))
+		at = above
+	}
+}
+
 // Within says whether the user namespace that ns is open on is the one of that inode number, or
 // lies in it, as far up as the caller may see.
 func Within(ns *os.File, inode uint64) (bool, error) {
-	is, err := Inode(ns)
-	for at := ns; err == nil && is != inode; is, err = Inode(at) {
-		above, parentErr := OwningUserNS(at)
-		if errors.Is(parentErr, unix.EPERM) {
-			return false, nil // the caller's own, or one beside it
-		}
-		if parentErr != nil {
-			return false, parentErr
-		}
-		at = above
-		defer above.Close()
+	line, err := Lineage(ns)
+	if slices.ContainsFunc(line, func(is UserNS) bool { return is.Inode == inode }) {
+		return true, nil
 	}
-	return err == nil, err
+	return false, err
 }
