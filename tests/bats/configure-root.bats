@@ -21,7 +21,7 @@ setup_file() {
 
 setup() {
 	engine_setup
-	book "alice:200000:131072:" "dockroot:$START:$((4 * COUNT)):"
+	book "amelia:200000:131072:" "dockroot:$START:$((4 * COUNT)):"
 	R=$W/roots # a super-root
 	file=$BATS_FILE_TMPDIR/docker/daemon.json
 	jq 'del(."data-root", ."default-runtime")' "$file" >"$W/daemon.json"
@@ -36,7 +36,7 @@ teardown() {
 		cp -a "$W/$name" /etc/
 		rm -f "/etc/$name-"
 	done
-	rm -rf /var/lib/userns-runtime/configure "$BOOK-" "${OURS%/*}"/userns-runtime-*
+	rm -rf /var/lib/userns-runtime/configure "$BOOK-" "${OURS%/*}"/userns-runtime-{amelia,dockroot}
 	helpers_teardown
 }
 
@@ -51,12 +51,7 @@ configure() { "$CTL" configure docker --file "$file" "$@"; }
 
 # wont STATUS PATTERN ARGS...: configure ends so, and neither the file nor the roots have changed.
 wont() {
-	local want=$1 pattern=$2
-	shift 2
-	try configure "$@"
-	is "$want" "$status" "the status of: $*"
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
+	ends "$1" "$2" configure "${@:3}"
 	cmp "$W/daemon.json" "$file"
 	[[ ! -e $R ]]
 }
@@ -64,20 +59,20 @@ wont() {
 @test "configure --root: dockerd has its data in the root, and its containers the owner's ranges" {
 	jq '."default-runtime" = "runc"' "$file" >"$W/daemon.json"
 	cp "$W/daemon.json" "$file"
-	must configure --root alice --data "$R" --dry-run
+	must configure --root amelia --data "$R" --dry-run
 	has "$output" "^chown 200000:200000 $R/200000.200000$"
 	has "$output" "^\+ .*\"data-root\": \"$R/200000.200000/docker\""
 	cmp "$W/daemon.json" "$file"
 	[[ ! -e $R ]]
-	must configure --root alice --data "$R"
+	must configure --root amelia --data "$R"
 	has "$output" "^gave $R/200000.200000 to 200000:200000$"
 	has "$output" "^changed $file$"
 	is "700 200000:200000" "$(stat -c '%a %u:%g' "$R/200000.200000")"
-	is "$(jq -S --arg root "$R/200000.200000/docker" --arg path "${OURS%/*}/userns-runtime-alice" '."data-root" = $root | ."default-runtime" = "userns" | .runtimes.userns = {path: $path}' "$W/daemon.json")" \
+	is "$(jq -S --arg root "$R/200000.200000/docker" --arg path "${OURS%/*}/userns-runtime-amelia" '."data-root" = $root | ."default-runtime" = "userns" | .runtimes.userns = {path: $path}' "$W/daemon.json")" \
 		"$(jq -S . "$file")" "daemon.json"
-	must configure --root alice --data "$R"
+	must configure --root amelia --data "$R"
 	is "already: dockerd's data-root in $file is $R/200000.200000/docker" "$output"
-	must configure --root alice --data "$R" --json
+	must configure --root amelia --data "$R" --json
 	is "[]" "$output"
 
 	docker_again
@@ -124,7 +119,7 @@ wont() {
 }
 
 @test "configure --root default makes the owner too" {
-	book "alice:200000:131072:"
+	book "amelia:200000:131072:"
 	must configure --root default --data "$R" --dry-run --json
 	local foreseen=$output
 	has "$(jq -r '.[].action' <<<"$output" | paste -sd' ')" "^groupadd useradd add mkdir mkdir mkdir owner .*change$"
@@ -141,19 +136,19 @@ wont() {
 }
 
 @test "configure --root: what is refused" {
-	wont 2 "configure: --root: conflicts with --owner" --root alice --owner alice --data "$R"
-	wont 2 "configure: --root: has no meaning with --undo" --root alice --undo
+	wont 2 "configure: --root: conflicts with --owner" --root amelia --owner amelia --data "$R"
+	wont 2 "configure: --root: has no meaning with --undo" --root amelia --undo
 	wont 2 "configure: --data: is where --root has its roots" --data "$R"
-	wont 2 "configure: --data: \"roots\": expected the absolute path" --root alice --data roots
+	wont 2 "configure: --data: \"roots\": expected the absolute path" --root amelia --data roots
 	wont 2 "configure: --root: root \"a:b:c\": has more than one ':'" --root a:b:c --data "$R"
 	wont 1 "configure: root carol: .*no line of the book grants anything" --root carol --data "$R"
-	try "$CTL" configure podman --root alice
+	try "$CTL" configure podman --root amelia
 	is 2 "$status"
 	has "$errput" "configure: --root: is dockerd's: expected configure docker"
 	jq '."userns-remap" = "default"' "$W/daemon.json" >"$file"
 	cp "$file" "$W/daemon.json"
-	wont 1 "$file:[0-9]+:[0-9]+: userns-remap: .*a mapping that --root would contradict" --root alice --data "$R"
+	wont 1 "$file:[0-9]+:[0-9]+: userns-remap: .*a mapping that --root would contradict" --root amelia --data "$R"
 	jq 'del(."userns-remap") | ."data-root" = "/srv/docker"' "$W/daemon.json" >"$file"
 	cp "$file" "$W/daemon.json"
-	wont 1 "data-root is \"/srv/docker\", which isn't \"$R\" or a root below it" --root alice --data "$R"
+	wont 1 "data-root is \"/srv/docker\", which isn't \"$R\" or a root below it" --root amelia --data "$R"
 }

@@ -65,13 +65,8 @@ says() {
 # wont STATUS PATTERN ARGS...: configure ends so, with that on standard error, and changes nothing
 # in /etc.
 wont() {
-	local want=$1 pattern=$2
-	shift 2
 	etc >"$W/etc-before"
-	try configure "$@"
-	is "$want" "$status" status
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
+	ends "$1" "$2" configure "${@:3}"
 	etc | diff "$W/etc-before" -
 }
 

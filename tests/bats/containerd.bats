@@ -398,8 +398,7 @@ as_ann() { setpriv --reuid ann --regid ann --init-groups -- "$@"; }
 @test "containerd: under the flag owned its user enters the container, and ctr's commands work as before" {
 	useradd -M -l -s /bin/bash ann
 	install -d -m 0755 /run/hooks
-	cp "$USERNS" /run/hooks/userns
-	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+	install_utility /run/hooks/userns
 	snapshot >"$W/.before"
 	book "dockroot:$START:$COUNT:" "ann:$TWO:$COUNT:owned"
 	config 'default-owner = "ann"'

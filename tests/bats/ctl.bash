@@ -43,12 +43,7 @@ ctl() { "$CTL" "$@"; }
 # fails STATUS PATTERN ARGS...: the utility ends so, says so in lines of its own, and shows
 # nothing on standard output.
 fails() {
-	local want=$1 pattern=$2
-	shift 2
-	try ctl "$@"
-	is "$want" "$status" "the status of: $*"
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
+	ends "$1" "$2" ctl "${@:3}"
 	is "" "$(grep -v '^usernsctl: ' "$W/.err")" "lines that don't begin with the program's name"
 }
 

@@ -57,14 +57,7 @@ load_busybox() { must docker import "$(engine_image busybox)" busybox; }
 root() { "$CTL" daemon-root "$@"; }
 
 # fails STATUS PATTERN ARGS...
-fails() {
-	local want=$1 pattern=$2
-	shift 2
-	try root "$@"
-	is "$want" "$status" "the status of: $*"
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
-}
+fails() { ends "$1" "$2" root "${@:3}"; }
 
 # looks WANT PATH: its mode and owner.
 looks() { is "$1" "$(stat -c '%a %u:%g' "$2")" "$2"; }

@@ -19,8 +19,7 @@ setup() {
 	U=/run/hooks/users
 	install -d -m 0755 /run/hooks "$U"
 	USERNS_ANN=$U/userns
-	cp "$USERNS" "$USERNS_ANN"
-	setcap cap_setuid,cap_setgid=p "$USERNS_ANN"
+	install_utility "$USERNS_ANN"
 	book "dockroot:$START:$COUNT:" "ann:$((START + COUNT)):$COUNT:owned"
 	config 'default-owner = "ann"'
 	snapshot >"$W/.before"

@@ -20,9 +20,8 @@ setup() {
 	U=/run/hooks/users
 	mkdir -p "$U"
 	chmod 0755 /run/hooks "$U"
+	install_utility "$U/userns"
 	USERNS=$U/userns
-	cp "${UR_USERNS:-$TREE/bin/userns}" "$USERNS"
-	setcap cap_setuid,cap_setgid=p "$USERNS"
 	install -d -o ann -m 0700 "$U/ann"
 	install -d -o ben -m 0700 "$U/ben"
 	ANN=$(id -u ann)

@@ -147,6 +147,23 @@ eventually() {
 # runs NAME PID: the process has become that program, and so done what the one before it was to do.
 runs() { [[ $(<"/proc/$2/comm") == "$1" ]]; }
 
+# ends STATUS PATTERN COMMAND...: it fails so, with that on standard error, and shows nothing on
+# standard output.
+ends() {
+	local want=$1 pattern=$2
+	shift 2
+	try "$@"
+	is "$want" "$status" "the status of: $*"
+	is "" "$output" "standard output"
+	has "$errput" "$pattern"
+}
+
+# install_utility PATH: `userns`, as make install does.
+install_utility() {
+	cp "$USERNS" "$1"
+	setcap cap_setuid,cap_setgid=p "$1"
+}
+
 # --- the bundle
 
 setup_bundle() { cp -a "$UR_TEMPLATE" "$1"; }

@@ -13,8 +13,6 @@
 
 eval "helpers_$(declare -f setup)"
 
-USERNS=${USERNS:-$TREE/bin/userns}
-
 setup() {
 	helpers_setup
 	U=/run/hooks/users

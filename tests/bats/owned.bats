@@ -301,8 +301,7 @@ mend() {
 entering() {
 	U=/run/hooks/users
 	install -d -m 0755 /run/hooks "$U"
-	cp "${UR_USERNS:-$TREE/bin/userns}" "$U/userns"
-	setcap cap_setuid,cap_setgid=p "$U/userns"
+	install_utility "$U/userns"
 }
 
 @test "owned: a container that isn't started yet can't be entered: what runs there is root's" {

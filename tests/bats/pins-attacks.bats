@@ -51,8 +51,7 @@ renamed() {
 
 @test "pins: whoever has the IDs without a lease keeps them from others, and not from themselves" {
 	mkdir -m 0755 /run/hooks
-	cp "$USERNS" /run/hooks/userns
-	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+	install_utility /run/hooks/userns
 	must ctl pin ann # from here on there are leases, which don't tell of her process
 	unpin ann
 	setpriv --reuid ann --regid ann --init-groups /run/hooks/userns exec --map auto -- unshare --user sleep 1000 </dev/null >/dev/null 2>&1 3>&- &

@@ -308,8 +308,7 @@ tampered() {
 	rm -rf /etc/containers/containers.conf.d /var/lib/userns-runtime/configure
 	# What ann makes of her own IDs beside it is her business.
 	mkdir -m 0755 /run/hooks
-	cp "$USERNS" /run/hooks/userns
-	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+	install_utility /run/hooks/userns
 	setpriv --reuid ann --regid ann --init-groups /run/hooks/userns exec --map auto -- sleep 1000 </dev/null >/dev/null 2>&1 3>&- &
 	local one=$!
 	eventually eval '[[ $(ps --ppid $one -o comm=) == sleep || $(<"/proc/$one/comm") == sleep ]]'
@@ -443,8 +442,7 @@ tampered() {
 # What a shell of the host's hands to nobody: the pins' owner gets what the pin is, and no more.
 @test "pins: entered by userns enter" {
 	mkdir -m 0755 /run/hooks
-	cp "$USERNS" /run/hooks/userns
-	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+	install_utility /run/hooks/userns
 	groupadd secret
 	usermod -aG secret ann
 	book "ann:$MINE:$COUNT:deny-setgroups" "ben:$((MINE + COUNT)):$COUNT:"

@@ -497,8 +497,7 @@ tell() {
 install_userns() {
 	useradd -M -l -s /bin/bash ann
 	install -d -m 0755 /run/hooks
-	cp "$USERNS" /run/hooks/userns
-	setcap cap_setuid,cap_setgid=p /run/hooks/userns
+	install_utility /run/hooks/userns
 }
 
 as_ann() { setpriv --reuid ann --regid ann --init-groups -- "$@"; }

@@ -15,7 +15,7 @@ setup_file() {
 	mkdir -m 0755 /usr/libexec/userns-runtime
 	local name
 	for name in newuidmap newgidmap; do
-		cp "${UR_USERNS:-$TREE/bin/userns}" "/usr/libexec/userns-runtime/$name"
+		cp "$USERNS" "/usr/libexec/userns-runtime/$name"
 	done
 	setcap cap_setuid=p /usr/libexec/userns-runtime/newuidmap
 	setcap cap_setgid=p /usr/libexec/userns-runtime/newgidmap

@@ -42,12 +42,6 @@ teardown() {
 	return "$ok"
 }
 
-# install_utility PATH: as make install does.
-install_utility() {
-	cp "$USERNS" "$1"
-	setcap cap_setuid,cap_setgid=p "$1"
-}
-
 # as USER COMMAND...
 as() {
 	local user=$1
@@ -65,12 +59,7 @@ userns() {
 # says STATUS PATTERN USER ARGS...: the utility ends so, shows nothing, and says so in
 # lines that begin with its name.
 says() {
-	local want=$1 pattern=$2
-	shift 2
-	try userns "$@"
-	is "$want" "$status" "the status of: $*"
-	is "" "$output" "standard output"
-	has "$errput" "$pattern"
+	ends "$1" "$2" userns "${@:3}"
 	is "" "$(grep -v '^userns: ' "$W/.err")" "lines that don't begin with the program's name"
 }
 
