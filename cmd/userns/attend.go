@@ -19,32 +19,35 @@ var passedOn = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
 }
 
-// attend waits for the program that the child has become, stops when it stops and
-// goes on with it, and passes signals on. It gives the exit code, or ends this
-// process by the signal that ended the program.
-func (p *program) attend(child *linux.Child) (int, error) {
-	return p.attendOn(child, nil, fromTerminal)
+// hearing is what makes this process pass on its signals to the child, until this process ends. It is for
+// right before the program begins: sooner, a signal ends this process and the child with it; later,
+// one would end this process under a program that would have caught it. heard says of a
+// signal whether the program gets it anyway.
+func hearing(child *linux.Child, heard func(syscall.Signal) bool) func() error {
+	return func() error {
+		pidfd, err := unix.PidfdOpen(child.PID(), 0)
+		if err != nil {
+			return os.NewSyscallError("pidfd_open", err)
+		}
+		signals := make(chan os.Signal, 16)
+		// One that is ignored stays so, here and in the program.
+		signal.Notify(signals, slices.DeleteFunc(slices.Clone(passedOn), signal.Ignored)...)
+		go func() {
+			for s := range signals {
+				if number := s.(syscall.Signal); !heard(number) {
+					_ = unix.PidfdSendSignal(pidfd, number, nil, 0) // it has ended, or will not hear
+				}
+			}
+		}()
+		return nil
+	}
 }
 
-// attendOn is attend, for a program with a terminal of its own, or nil. heard says of a signal whether
-// the program has got it already.
-func (p *program) attendOn(child *linux.Child, term *terminal, heard func(syscall.Signal) bool) (int, error) {
+// attend waits for the program that the child has become, stops when it stops and
+// goes on with it. It gives the exit code, or ends this process by the signal that ended
+// the program. term is the program's own terminal, or nil.
+func attend(child *linux.Child, term *terminal) (int, error) {
 	defer term.end()
-	pidfd, err := unix.PidfdOpen(child.PID(), 0)
-	if err != nil {
-		return 0, closing(child, os.NewSyscallError("pidfd_open", err))
-	}
-	defer unix.Close(pidfd)
-	signals := make(chan os.Signal, 16)
-	// One that is ignored stays so, here and in the program.
-	signal.Notify(signals, slices.DeleteFunc(slices.Clone(passedOn), signal.Ignored)...)
-	go func() {
-		for s := range signals {
-			if number := s.(syscall.Signal); !heard(number) {
-				_ = unix.PidfdSendSignal(pidfd, number, nil, 0) // it has ended, or will not hear
-			}
-		}
-	}()
 	for {
 		status, err := child.Wait(unix.WUNTRACED)
 		switch {
@@ -59,8 +62,9 @@ func (p *program) attendOn(child *linux.Child, term *terminal, heard func(syscal
 			if err := term.raw(); err != nil {
 				return 0, closing(child, err)
 			}
-			if err := unix.PidfdSendSignal(pidfd, unix.SIGCONT, nil, 0); err != nil {
-				return 0, closing(child, os.NewSyscallError("pidfd_send_signal", err))
+			// It isn't waited for yet: the number is its own.
+			if err := unix.Kill(child.PID(), unix.SIGCONT); err != nil {
+				return 0, closing(child, os.NewSyscallError("kill", err))
 			}
 		case status.Exited():
 			return status.ExitStatus(), child.Close()

@@ -124,8 +124,7 @@ func (p *program) enter(args []string) (int, error) {
 		term.end()
 		return 0, err
 	}
-	// Its session is its own: nobody else sends it what this process gets.
-	return p.attendOn(child, term, func(syscall.Signal) bool { return false })
+	return attend(child, term)
 }
 
 // prepareEnter judges all that can be judged before there is a child.
@@ -168,11 +167,13 @@ func (p *program) goIn(o enterOptions, target *delegate.Target, script *linux.Sc
 			err = errors.Join(err, child.Close())
 		}
 	}()
+	// Its session is its own: nobody else sends it what this process gets.
+	passAll := func(syscall.Signal) bool { return false }
 	// The child has what it needs. What comes now is the caller's own doing.
 	if err := linux.DropCapabilities(); err != nil {
 		return nil, err
 	}
-	if err := child.Become(); err != nil {
+	if err := child.Become(hearing(child, passAll)); err != nil {
 		return nil, notBecome(explainEnter(err), image.File)
 	}
 	if term != nil {

@@ -41,7 +41,7 @@ func (p *program) exec(args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return p.attend(child)
+	return attend(child, nil)
 }
 
 // program is what the child becomes: the caller's shell where they name none.
@@ -93,7 +93,7 @@ func (p *program) run(o execOptions, made plan) (_ *linux.Child, err error) {
 	if err := linux.DropCapabilities(); err != nil {
 		return nil, err
 	}
-	if err := child.Become(); err != nil {
+	if err := child.Become(hearing(child, fromTerminal)); err != nil {
 		return nil, notBecome(err, image.File)
 	}
 	return child, nil

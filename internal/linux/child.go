@@ -239,10 +239,16 @@ func (c *Child) Pass() error {
 
 // Become lets the child go on from the last Sync, and waits until it is its
 // program. A program that can't be executed is a *StepError of the step "execve".
-// Afterwards the child is to be waited for.
-func (c *Child) Become() error {
+// Afterwards the child is to be waited for. What has to be there when the program begins is
+// made by ready, once nothing but the program is left to begin; its error is Become's. It can be nil.
+func (c *Child) Become(ready func() error) error {
 	if err := c.Reach(); err != nil {
 		return err
+	}
+	if ready != nil {
+		if err := ready(); err != nil {
+			return err
+		}
 	}
 	if err := c.Pass(); err != nil {
 		return err

@@ -38,7 +38,7 @@ func outputOf(t *testing.T, s *Script, program Program) (string, unix.WaitStatus
 	if err != nil {
 		return "", 0, err
 	}
-	if err := child.Become(); err != nil {
+	if err := child.Become(nil); err != nil {
 		return "", 0, errors.Join(err, child.Close())
 	}
 	text, err := io.ReadAll(r)
@@ -94,7 +94,7 @@ func TestScriptClosesOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer child.Close()
-	if err := child.Become(); err != nil {
+	if err := child.Become(nil); err != nil {
 		t.Fatalf("it became no program: %v", err)
 	}
 	if status, err := child.Wait(0); err != nil || status.ExitStatus() != 5 {
@@ -323,7 +323,7 @@ func TestScriptAgainEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := child.Become(); !errors.Is(err, ErrChildEnded) {
+	if err := child.Become(nil); !errors.Is(err, ErrChildEnded) {
 		t.Errorf("got %v", err)
 	}
 	if err := child.Close(); err != nil {

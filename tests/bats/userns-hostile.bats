@@ -266,6 +266,12 @@ extents() { seq 0 $(($1 - 1)) | awk '{print $1":"20000 + $1":1"}' | shuf --rando
 		is 33 "$status"
 		is "ready $signal" "$(paste -sd' ' "$W/bg.out")"
 	done
+	# However early.
+	local i
+	for i in {1..30}; do
+		try as ann "$U/bin/userns" exec -r -- sh -c "trap 'exit 33' TERM; kill -TERM \$PPID; while :; do sleep 0.02; done"
+		is 33 "$status"
+	done
 	# And what was ignored stays so.
 	try as ann bash -c "trap '' HUP INT; '$U/bin/userns' exec -- grep SigIgn /proc/self/status"
 	is 3 "$((0x$(awk '{print $2}' <<<"$output") & 3))"
