@@ -306,13 +306,13 @@ snapshot() {
 	# Others come and go meanwhile.
 	find /sys/fs/cgroup -type d -name "*$UR_TAG*" 2>/dev/null || true
 	echo "# processes"
-	# Without this shell, its copies, and the programs of this very line, which
-	# may be ending, as bats' own watchdog of the test before may be.
+	# Without this shell, its copies (bats makes some that are no children of it), and the programs of
+	# this very line, which may be ending, as bats' own watchdog of the test before may be.
 	ps -eo pid=,ppid=,args= | awk -v self=$$ '
 		{pid = $1; parent = $2; $1 = $2 = ""; of[pid] = parent; args[pid] = $0}
 		END {
 			for (pid in of)
-				if (pid != self && !(of[pid] == self && (args[pid] == args[self] || args[pid] ~ /^ *([[]|(ps|awk|grep|sort) )|^ *sort$/)))
+				if (args[pid] != args[self] && !(of[pid] == self && args[pid] ~ /^ *([[]|(ps|awk|grep|sort) )|^ *sort$/))
 					print args[pid]
 		}' | grep -vE " bats-exec-test |^ *sleep ${BATS_TEST_TIMEOUT:-90}\$" | sort
 	echo "# interfaces"
