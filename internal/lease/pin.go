@@ -155,6 +155,17 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 	if e.UserNS == 0 {
 		return nil // it ended before there was one
 	}
+	state := e.State
+	if e.Handle != "" {
+		lives, err := linux.NamespaceLives(e.Handle)
+		if err == nil && !lives {
+			return nil // the kernel gives its number to others
+		}
+		if err != nil && !errors.Is(err, linux.ErrNoHandles) {
+			return fmt.Errorf("lease: %w", err)
+		}
+		state = StillOpen // also where it can't be told from here, but could be when it was made
+	}
 	for _, l := range alive {
 		// One without maps has none of the IDs, and leads to those who have.
 		lies, err := l.liesIn(e.UserNS)
@@ -163,16 +174,7 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 			return nil
 		}
 	}
-	if e.Handle != "" {
-		lives, err := linux.NamespaceLives(e.Handle)
-		if err == nil && !lives {
-			return nil
-		}
-		if err != nil && !errors.Is(err, linux.ErrNoHandles) {
-			return fmt.Errorf("lease: %w", err)
-		}
-		e.State = StillOpen // also where it can't be told from here, but could be when it was made
-	}
+	e.State = state
 	pid, err := openedBy(e.UserNS)
 	if err != nil {
 		return fmt.Errorf("lease: %w", err)

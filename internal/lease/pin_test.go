@@ -230,6 +230,11 @@ func TestPinStillOpen(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	w.isState("alice/dev", Ended)
+	if handle != "" {
+		// Its number is another's by now.
+		w.alive = []LiveNS{{Inode: r.UserNS, PID: os.Getpid(), UIDs: idmap.Map{{Outer: 1 << 20, Count: 200}}}}
+		w.isState("alice/dev", Ended)
+	}
 }
 
 func TestMountTable(t *testing.T) {

@@ -57,7 +57,9 @@ func look(name string, say func(string, ...any)) {
 		}
 	}
 	pid, err := strconv.Atoi(name)
-	if err != nil || unix.PtraceAttach(pid) != nil {
+	// Not by attaching, which sends a SIGSTOP that may arrive when it is let go: whoever entered would stop
+	// with it, as under a shell.
+	if err != nil || unix.PtraceSeize(pid) != nil {
 		return
 	}
 	if exe, err := os.Readlink(proc + "/exe"); err == nil {
@@ -65,9 +67,8 @@ func look(name string, say func(string, ...any)) {
 	} else {
 		say("%s traced %v", name, err)
 	}
+	_ = unix.PtraceInterrupt(pid)
 	var status unix.WaitStatus
 	_, _ = unix.Wait4(pid, &status, unix.WALL, nil)
 	_ = unix.PtraceDetach(pid)
-	// The stop that attaching asks for may still be on its way.
-	_ = unix.Kill(pid, unix.SIGCONT)
 }
