@@ -19,37 +19,58 @@ var passedOn = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
 }
 
-// hearing is what makes this process pass on its signals to the child, until this process ends. It is for
-// right before the program begins: sooner, a signal ends this process and the child with it; later,
-// one would end this process under a program that would have caught it. heard says of a
-// signal whether the program gets it anyway.
-func hearing(child *linux.Child, heard func(syscall.Signal) bool) func() error {
-	return func() error {
-		pidfd, err := unix.PidfdOpen(child.PID(), 0)
-		if err != nil {
-			return os.NewSyscallError("pidfd_open", err)
-		}
-		signals := make(chan os.Signal, 16)
-		// One that is ignored stays so, here and in the program.
-		signal.Notify(signals, slices.DeleteFunc(slices.Clone(passedOn), signal.Ignored)...)
-		go func() {
-			for s := range signals {
-				if number := s.(syscall.Signal); !heard(number) {
-					_ = unix.PidfdSendSignal(pidfd, number, nil, 0) // it has ended, or will not hear
-				}
-			}
-		}()
-		return nil
-	}
+// attendant is this process for the program that its child becomes.
+type attendant struct {
+	child *linux.Child
+	// heard says of a signal whether the program gets it anyway.
+	heard func(syscall.Signal) bool
+	// stops says that it stops when the program stops, for a shell to see it. Where whoever is inside stops the
+	// program against its will, and there is no shell, that would only keep from it what it is told.
+	stops bool
 }
 
-// attend waits for the program that the child has become, stops when it stops and
-// goes on with it. It gives the exit code, or ends this process by the signal that ended
-// the program. term is the program's own terminal, or nil.
-func attend(child *linux.Child, term *terminal) (int, error) {
+// hear passes on signals to the child from now on, until this process ends; before, one ends this process and
+// the child with it. So it is for right before the program begins, which may catch them. Where others may stop the
+// child before it could hear anything, it is for right after.
+func (a *attendant) hear() error {
+	pidfd, err := unix.PidfdOpen(a.child.PID(), 0)
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	passed := slices.Clone(passedOn)
+	if !a.stops {
+		passed = append(passed, unix.SIGCONT)
+	}
+	signals := make(chan os.Signal, 16)
+	// One that is ignored stays so, here and in the program.
+	signal.Notify(signals, slices.DeleteFunc(passed, signal.Ignored)...)
+	go func() {
+		for s := range signals {
+			number := s.(syscall.Signal)
+			if a.heard(number) {
+				continue
+			}
+			_ = unix.PidfdSendSignal(pidfd, number, nil, 0) // it has ended, or will not hear
+			if !a.stops {
+				// One that is stopped hears it, as by timeout(1).
+				_ = unix.PidfdSendSignal(pidfd, unix.SIGCONT, nil, 0)
+			}
+		}
+	}()
+	return nil
+}
+
+// attend waits for the program that the child has become, and may stop and go on with it. It gives the
+// exit code, or ends this process by the signal that ended the program. term is the program's own
+// terminal, or nil.
+func (a *attendant) attend(term *terminal) (int, error) {
 	defer term.end()
+	child, options := a.child, 0
+	if a.stops {
+		options = unix.WUNTRACED
+	}
 	for {
-		status, err := child.Wait(unix.WUNTRACED)
+		status, err := child.Wait(options)
 		switch {
 		case err != nil:
 			return 0, closing(child, err)

@@ -119,12 +119,12 @@ func (p *program) enter(args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	child, err := p.goIn(o, target, script, term)
+	a, err := p.goIn(o, target, script, term)
 	if err != nil {
 		term.end()
 		return 0, err
 	}
-	return attend(child, term)
+	return a.attend(term)
 }
 
 // prepareEnter judges all that can be judged before there is a child.
@@ -156,7 +156,7 @@ func (p *program) prepareEnter(o enterOptions, target *delegate.Target) (*linux.
 }
 
 // goIn starts the program. Where it fails nothing is left.
-func (p *program) goIn(o enterOptions, target *delegate.Target, script *linux.Script, term *terminal) (_ *linux.Child, err error) {
+func (p *program) goIn(o enterOptions, target *delegate.Target, script *linux.Script, term *terminal) (_ *attendant, err error) {
 	image := p.insideImage(o, target, term != nil)
 	child, err := script.Fork(0, image)
 	if err != nil {
@@ -168,20 +168,23 @@ func (p *program) goIn(o enterOptions, target *delegate.Target, script *linux.Sc
 		}
 	}()
 	// Its session is its own: nobody else sends it what this process gets.
-	passAll := func(syscall.Signal) bool { return false }
+	a := &attendant{child: child, heard: func(syscall.Signal) bool { return false }, stops: term != nil}
 	// The child has what it needs. What comes now is the caller's own doing.
 	if err := linux.DropCapabilities(); err != nil {
 		return nil, err
 	}
-	if err := child.Become(hearing(child, passAll)); err != nil {
+	if err := child.Become(nil); err != nil {
 		return nil, notBecome(explainEnter(err), image.File)
+	}
+	if err := a.hear(); err != nil {
+		return nil, err
 	}
 	if term != nil {
 		if err := term.begin(); err != nil {
 			return nil, err
 		}
 	}
-	return child, nil
+	return a, nil
 }
 
 // explainEnter says what else may be the reason why a namespace isn't entered.

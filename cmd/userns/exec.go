@@ -37,11 +37,11 @@ func (p *program) exec(args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	child, err := p.run(o, made)
+	a, err := p.run(o, made)
 	if err != nil {
 		return 0, err
 	}
-	return attend(child, nil)
+	return a.attend(nil)
 }
 
 // program is what the child becomes: the caller's shell where they name none.
@@ -61,7 +61,7 @@ func (p *program) image(command []string) linux.Program {
 }
 
 // run starts the program. Where it fails nothing is left.
-func (p *program) run(o execOptions, made plan) (_ *linux.Child, err error) {
+func (p *program) run(o execOptions, made plan) (_ *attendant, err error) {
 	image := p.image(o.command)
 	script, flags := o.script(made)
 	child, err := script.Fork(flags, image)
@@ -93,10 +93,11 @@ func (p *program) run(o execOptions, made plan) (_ *linux.Child, err error) {
 	if err := linux.DropCapabilities(); err != nil {
 		return nil, err
 	}
-	if err := child.Become(hearing(child, fromTerminal)); err != nil {
+	a := &attendant{child: child, heard: fromTerminal, stops: true}
+	if err := child.Become(a.hear); err != nil {
 		return nil, notBecome(err, image.File)
 	}
-	return child, nil
+	return a, nil
 }
 
 // mapChild maps the namespace of the child, and gives its number as /proc counts it: that may be the
