@@ -4,7 +4,12 @@
 // several suites that it has kept:
 //
 //	tally -suite NAME -format go|tap -out FILE -- COMMAND...
+//	tally -failed FILE
+//	tally -again FILE FILE
 //	tally FILE...
+//
+// -failed lists the titles of those that failed, and -again takes those for passed that did when they were run once
+// more, which is the first FILE; the sum names each of them.
 //
 // A suite that runs no test has failed, and so has one whose command fails
 // without naming a test. The last line of the sum is
@@ -26,14 +31,25 @@ func main() {
 	suite := flag.String("suite", "", "name of the suite to run")
 	format := flag.String("format", "", "what its command prints: go (test -json) or tap")
 	out := flag.String("out", "", "file to keep the results in")
+	failures := flag.String("failed", "", "kept results whose failures are listed")
+	again := flag.String("again", "", "kept results of what was run once more")
 	flag.Parse()
+	if *failures != "" {
+		if err := listFailed(os.Stdout, *failures); err != nil {
+			fmt.Fprintln(os.Stderr, "tally:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
 	var failed bool
 	var err error
-	if *suite != "" {
+	if *again != "" {
+		err = takeAgain(*again, flag.Arg(0))
+	} else if *suite != "" {
 		failed, err = runSuite(*suite, *format, *out, flag.Args())
 	} else {
 		failed, err = sumFiles(os.Stdout, flag.Args())
@@ -71,23 +87,57 @@ func runSuite(name, format, out string, argv []string) (failed bool, err error) 
 	s.judge(argv[0], errors.Join(readErr, cmd.Wait()))
 	s.Seconds = time.Since(start).Seconds()
 
+	return s.count().failed > 0, s.keep(out)
+}
+
+func readSuite(file string) (s suite, err error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", file, err)
+	}
+	return s, nil
+}
+
+func (s suite) keep(file string) error {
 	data, err := json.Marshal(s)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return s.count().failed > 0, os.WriteFile(out, data, 0o600)
+	return os.WriteFile(file, data, 0o600)
+}
+
+func listFailed(w io.Writer, file string) error {
+	s, err := readSuite(file)
+	for _, r := range s.Results {
+		if r.Outcome == failed {
+			fmt.Fprintln(w, s.title(r))
+		}
+	}
+	return err
+}
+
+func takeAgain(second, file string) error {
+	again, err := readSuite(second)
+	if err != nil {
+		return err
+	}
+	s, err := readSuite(file)
+	if err != nil {
+		return err
+	}
+	s.takeAgain(again)
+	return s.keep(file)
 }
 
 // sumFiles prints the sum of suites that were kept.
 func sumFiles(w io.Writer, files []string) (failed bool, err error) {
 	suites := make([]suite, len(files))
 	for i, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
+		if suites[i], err = readSuite(file); err != nil {
 			return false, err
-		}
-		if err := json.Unmarshal(data, &suites[i]); err != nil {
-			return false, fmt.Errorf("%s: %w", file, err)
 		}
 	}
 	total := sum(suites)

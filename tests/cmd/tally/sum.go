@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -22,7 +23,7 @@ const (
 type result struct {
 	Name    string
 	Outcome outcome
-	Why     string `json:",omitempty"` // of a skip
+	Why     string `json:",omitempty"` // of a skip, or of one that has passed though it had failed
 }
 
 // suite is the results of one command.
@@ -42,6 +43,28 @@ func (s *suite) judge(command string, err error) {
 		s.Results = append(s.Results, result{Name: fmt.Sprintf("%s: %v", command, err), Outcome: failed})
 	case counts.passed+counts.failed == 0:
 		s.Results = append(s.Results, result{Name: command + ": no test ran", Outcome: failed})
+	}
+}
+
+// title is a test's name without the number that it had in its run.
+func (s suite) title(r result) string {
+	if s.Format == "tap" {
+		_, title, _ := strings.Cut(r.Name, " ")
+		return title
+	}
+	return r.Name
+}
+
+// takeAgain takes failures for passed that did in a run of their own.
+func (s *suite) takeAgain(again suite) {
+	became := map[string]outcome{}
+	for _, r := range again.Results {
+		became[again.title(r)] = max(became[again.title(r)], r.Outcome)
+	}
+	for i, r := range s.Results {
+		if r.Outcome == failed && became[s.title(r)] == passed {
+			s.Results[i].Outcome, s.Results[i].Why = passed, "it failed beside others, and passed when it was run again by itself"
+		}
 	}
 }
 
@@ -92,7 +115,7 @@ func sum(suites []suite) counts {
 	return c
 }
 
-// show writes a table of the suites, every skip with its reason, every failure,
+// show writes a table of the suites, every skip with its reason, every one that didn't pass at once, every failure,
 // and the total as its last line. Errors show at the terminal they are for.
 func show(w io.Writer, suites []suite, total counts) {
 	fmt.Fprintln(w)
@@ -106,10 +129,10 @@ func show(w io.Writer, suites []suite, total counts) {
 	for _, list := range []struct {
 		title string
 		of    outcome
-	}{{"SKIPPED", skipped}, {"FAILED", failed}} {
+	}{{"SKIPPED", skipped}, {"PASSED AGAIN", passed}, {"FAILED", failed}} {
 		for _, s := range suites {
 			for _, r := range s.Results {
-				if r.Outcome != list.of {
+				if r.Outcome != list.of || list.of == passed && r.Why == "" {
 					continue
 				}
 				fmt.Fprintf(w, "%s %s: %s", list.title, s.Name, r.Name)

@@ -235,3 +235,23 @@ func TestRunSuite(t *testing.T) {
 		t.Error("a format that there isn't was taken")
 	}
 }
+
+func TestTakeAgain(t *testing.T) {
+	first := suite{Name: "bats", Format: "tap", Results: []result{
+		{Name: "1 a: one", Outcome: passed}, {Name: "2 a: two", Outcome: failed}, {Name: "3 a: three", Outcome: failed}, {Name: "4 a: four", Outcome: failed},
+	}}
+	first.takeAgain(suite{Name: "again", Format: "tap", Results: []result{{Name: "1 a: two", Outcome: passed}, {Name: "2 a: three", Outcome: failed}, {Name: "3 a: four", Outcome: skipped}}})
+	if got := first.count(); got != (counts{passed: 2, failed: 2}) {
+		t.Errorf("got %v", got)
+	}
+	var b strings.Builder
+	show(&b, []suite{first}, sum([]suite{first}))
+	for _, want := range []string{"PASSED AGAIN bats: 2 a: two: it failed beside others", "FAILED bats: 3 a: three\n", "FAILED bats: 4 a: four\n", "2 passed, 2 failed, 0 skipped\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, &b)
+		}
+	}
+	if strings.Contains(b.String(), "AGAIN bats: 1") {
+		t.Errorf("one that passed at once is named:\n%s", &b)
+	}
+}
