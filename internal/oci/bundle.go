@@ -40,7 +40,7 @@ type Bundle struct {
 	// Raw is every byte of config.json.
 	Raw []byte
 	// Spec is what Raw says, as runc reads it, without the members that nobody
-	// judges: linux.resources, linux.seccomp and the like are nil.
+	// judges: linux.seccomp and the like are nil, and linux.resources has only devices.
 	Spec *specs.Spec
 
 	file unix.Stat_t
@@ -142,6 +142,9 @@ type judged struct {
 		Seccomp           *struct {
 			ListenerPath string `json:"listenerPath"`
 		} `json:"seccomp"`
+		Resources *struct {
+			Devices []specs.LinuxDeviceCgroup `json:"devices"`
+		} `json:"resources"`
 	} `json:"linux"`
 }
 
@@ -158,6 +161,9 @@ func (j judged) spec() *specs.Spec {
 		}
 		if l.Seccomp != nil {
 			spec.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: l.Seccomp.ListenerPath}
+		}
+		if l.Resources != nil {
+			spec.Linux.Resources = &specs.LinuxResources{Devices: l.Resources.Devices}
 		}
 	}
 	return spec

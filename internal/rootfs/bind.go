@@ -49,6 +49,9 @@ func (b *Bind) Shift(userns *os.File) error {
 	return nil
 }
 
+// Close lets go of what was taken and isn't staged.
+func (b *Bind) Close() error { return errors.Join(b.tree.Close(), b.Source.Close()) }
+
 // Stage gives it its flags, and mounts it on target, a path that isn't there yet in an
 // existing directory. Then it is done with.
 func (b *Bind) Stage(target string, attrs ...linux.Attrs) error {

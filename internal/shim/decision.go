@@ -40,8 +40,10 @@ type decision struct {
 
 	Changes []specpatch.Change `json:"changes,omitempty"`
 	Binds   []bind             `json:"binds,omitempty"`
-	Rootfs  string             `json:"rootfs,omitempty"`
-	Runtime string             `json:"runtime,omitempty"`
+	// Confined is what was asked for and the container has in name only.
+	Confined []string `json:"confined,omitempty"`
+	Rootfs   string   `json:"rootfs,omitempty"`
+	Runtime  string   `json:"runtime,omitempty"`
 }
 
 func (c *call) newDecision() *decision {

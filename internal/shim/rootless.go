@@ -81,10 +81,15 @@ func (p *plan) makeRootless(c *call, low string, version oci.Version, owner owne
 		Lines: d.Lines, Method: "as-is", Rootfs: root, Runtime: low + " (" + version.String() + ")",
 	}
 	p.plan = specpatch.Plan{
-		UIDs: uids, GIDs: gids, Rootless: true, Rootfs: root, Record: record.String(), Binds: map[int]string{},
+		UIDs: uids, GIDs: gids, Rootless: true, Rootfs: root, Record: record.String(), Binds: map[int]string{}, Hosts: map[int]string{},
 		DenySetgroups: p.verdict.Flags.DenySetgroups || p.verdict.OwnGroup, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
 	}
 	for i, m := range p.bundle.Spec.Mounts {
+		if kind := specpatch.HostsFilesystem(p.bundle.Spec, m); kind != "" {
+			if p.plan.Hosts[i], err = callersMount(kind); err != nil {
+				return p.patchError(fmt.Errorf("mounts[%d]: %s: %w", i, m.Destination, err))
+			}
+		}
 		// The low-level runtime reads them relative to the bundle.
 		if specpatch.IsBind(m) && !filepath.IsAbs(m.Source) {
 			p.plan.Binds[i] = filepath.Join(p.bundle.Dir, m.Source)
@@ -110,6 +115,16 @@ func (p *plan) makeRootless(c *call, low string, version oci.Version, owner owne
 	}
 	c.inv.Flags.Bundle = p.copied.dir
 	return nil
+}
+
+// callersMount is where the host has a filesystem mounted that a caller without privilege can
+// only bind.
+func callersMount(kind string) (string, error) {
+	path := map[string]string{"proc": "/proc", "mqueue": "/dev/mqueue"}[kind]
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("the host has no %s to bind: give the container a namespace of its own, or have root mount it: %w", path, err)
+	}
+	return path, nil
 }
 
 // singleOf is the first ID of a map alone: what a user may map without newuidmap.

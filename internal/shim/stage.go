@@ -29,6 +29,8 @@ const (
 	// stageBinds has the bind mounts that aren't left to the low-level runtime.
 	stageBinds = stageDir + "/binds"
 	stageSysfs = stageDir + "/sysfs"
+	// stageHosts has, with a number behind it, what shows a namespace of the host's.
+	stageHosts = stageDir + "/hosts"
 	// stageDevices has device nodes of root inside.
 	stageDevices = stageDir + "/dev"
 	// stageBundle takes the place of a bundle that isn't root's.
@@ -105,6 +107,9 @@ func (p *plan) setStage(c *call, request rootfs.Request, userns *os.File, patche
 		return "", err
 	}
 	if err := p.stageSys(); err != nil {
+		return "", err
+	}
+	if err := p.stageHosts(); err != nil {
 		return "", err
 	}
 	if err := p.wanted.joins.stage(); err != nil {

@@ -67,8 +67,12 @@ type plan struct {
 	dry        bool         // as of the call
 	copied     *bundleCopy  // of a rootless container
 	binds      []*bind
-	cover      bool // the bundle's directory is replaced as a whole
-	plan       specpatch.Plan
+	devices    []*device // that are staged
+	// deviceSources is where those are bound from, by their index in linux.devices; "" leaves one out.
+	deviceSources map[int]string
+	confined      confined
+	cover         bool // the bundle's directory is replaced as a whole
+	plan          specpatch.Plan
 	// nsOwner is the granted user's account under the flag owned, nil otherwise; nsOwnerUID is
 	// its UID as the caller's own user namespace counts it.
 	nsOwner    *user.User
@@ -245,6 +249,10 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err := p.judgeBinds(c, upper, owner); err != nil {
 		return err
 	}
+	if err := p.judgeDevices(c); err != nil {
+		return err
+	}
+	d.Confined = p.confined.reports(p.bundle.Spec)
 	request, err := p.request(c, source, mounts)
 	if err != nil {
 		return err
@@ -309,6 +317,7 @@ func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error
 		UIDs: p.uids, GIDs: p.gids,
 		UserNS: path, Rootfs: stageRootfs, Record: record,
 		Binds: p.bindSources(), Joined: p.wanted.joins.paths(), NetSysctls: p.wanted.joins.network == networkEngine,
+		Hosts: p.hostsPaths(), Devices: p.deviceSources,
 		DenySetgroups: p.verdict.Flags.DenySetgroups, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
 	}
 	if p.wanted.needsSysfs(p.bundle.Spec) {

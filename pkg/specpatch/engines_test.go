@@ -156,20 +156,26 @@ func TestApplyRefusesWhatIsTheHosts(t *testing.T) {
 			spec.Linux.Devices = append(spec.Linux.Devices, specs.LinuxDevice{Path: path, Type: kind, Major: major, Minor: minor})
 		}
 	}
+	option := func(i int, option string) func(*specs.Spec) {
+		return func(spec *specs.Spec) { spec.Mounts[i].Options = append(spec.Mounts[i].Options, option) }
+	}
+	both := func(one, two func(*specs.Spec)) func(*specs.Spec) {
+		return func(spec *specs.Spec) { one(spec); two(spec) }
+	}
 	for name, tc := range map[string]struct {
 		spec *specs.Spec
 		want string
 	}{
-		"--pid=host":                  {mode(drop(specs.PIDNamespace)), "--pid=host"},
-		"--ipc=host":                  {mode(drop(specs.IPCNamespace)), "--ipc=host"},
 		"--network=host":              {mode(drop(specs.NetworkNamespace)), ""},
 		"the six of every container":  {mode(device("/dev/null", "c", 1, 3)), ""},
-		"another under such a name":   {mode(device("/dev/null", "c", 8, 0)), "/dev/null"},
-		"a block device of that kind": {mode(device("/dev/null", "b", 1, 3)), "/dev/null"},
+		"a device of no kind":         {mode(device("/dev/x", "q", 1, 3)), `/dev/x: type "q"`},
+		"a device without a place":    {mode(device("x", "c", 1, 3)), `path "x"`},
+		"proc with an ID of the host": {mode(both(drop(specs.PIDNamespace), option(0, "gid=5"))), `/proc: option "gid=5"`},
+		"mqueue with an option":       {mode(both(drop(specs.IPCNamespace), option(2, "x=y"))), `/dev/mqueue: option "x=y"`},
+		"proc's own options":          {mode(both(drop(specs.PIDNamespace), option(0, "hidepid=2"))), ""},
 		"an overlay as a volume": {mode(func(spec *specs.Spec) {
 			spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/o", Type: "overlay", Source: "overlay", Options: []string{"lowerdir=/a:/b"}})
 		}), "/o: an overlay"},
-		"--device": {mode(device("/dev/fuse", "c", 10, 229)), "/dev/fuse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := Apply(tc.spec, enginePlan)

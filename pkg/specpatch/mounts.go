@@ -36,9 +36,9 @@ func namespace(spec *specs.Spec, kind specs.LinuxNamespaceType) (specs.LinuxName
 	return spec.Linux.Namespaces[i], true
 }
 
-// checkFilesystems refuses filesystems that show what belongs to the host's user
-// namespace: the kernel mounts them for nobody else, and would only say EPERM.
-func checkFilesystems(spec *specs.Spec, _ Plan) error {
+// checkFilesystems refuses filesystems that only the host's root can mount, and that this
+// runtime doesn't mount in their place: the kernel would only say EPERM.
+func checkFilesystems(spec *specs.Spec, plan Plan) error {
 	var found findings
 	for i, m := range spec.Mounts {
 		if IsBind(m) {
@@ -48,52 +48,16 @@ func checkFilesystems(spec *specs.Spec, _ Plan) error {
 			found.refuse("mounts[%d]: %s: an overlay, whose layers are the host's root's: this build doesn't make it for a container (Podman's -v DIR:DIR:O, --mount type=image): bind a directory instead",
 				i, m.Destination)
 		}
-		for _, it := range []struct {
-			filesystem string
-			kind       specs.LinuxNamespaceType
-			option     string
-		}{{"proc", specs.PIDNamespace, "--pid=host"}, {"mqueue", specs.IPCNamespace, "--ipc=host"}} {
-			if _, own := namespace(spec, it.kind); m.Type == it.filesystem && !own {
-				found.refuse("mounts[%d]: %s: %s of the host's %s namespace: this build doesn't share that with a container (%s): give it a namespace of its own",
-					i, m.Destination, it.filesystem, it.kind, it.option)
-			}
+		if kind := HostsFilesystem(spec, m); kind != "" {
+			checkHostsOptions(&found, i, m, plan)
 		}
-	}
-	return found.join()
-}
-
-// DefaultDevices is the nodes that every container has (runtime-spec
-// config-linux.md, "Default Devices"): their major and minor numbers.
-var DefaultDevices = map[string][2]int64{
-	"/dev/null": {1, 3}, "/dev/zero": {1, 5}, "/dev/full": {1, 7},
-	"/dev/random": {1, 8}, "/dev/urandom": {1, 9}, "/dev/tty": {5, 0},
-}
-
-// IsDefaultDevice says whether a device of a specification is one of [DefaultDevices].
-func IsDefaultDevice(d specs.LinuxDevice) bool {
-	numbers, ok := DefaultDevices[d.Path]
-	return ok && d.Type == "c" && numbers == [2]int64{d.Major, d.Minor}
-}
-
-// checkDevices refuses devices of the host: nobody but the host's root can make
-// their nodes, and bound in they would be nobody's.
-func checkDevices(spec *specs.Spec, _ Plan) error {
-	if spec.Linux == nil {
-		return nil
-	}
-	var found findings
-	for i, device := range spec.Linux.Devices {
-		if IsDefaultDevice(device) {
-			continue
-		}
-		found.refuse("linux.devices[%d]: %s: this build hands no device of the host to a container (--device, --privileged): leave it out", i, device.Path)
 	}
 	return found.join()
 }
 
 // mounts replaces what was staged.
 func (p *patcher) mounts() {
-	if len(p.plan.Binds) == 0 && p.plan.Sysfs == "" {
+	if len(p.plan.Binds) == 0 && p.plan.Sysfs == "" && len(p.plan.Hosts) == 0 {
 		return
 	}
 	p.spec.Mounts = slices.Clone(p.spec.Mounts)
@@ -111,23 +75,30 @@ func (p *patcher) mounts() {
 			p.sysfs(i, m)
 		}
 	}
+	for _, i := range slices.Sorted(maps.Keys(p.plan.Hosts)) {
+		p.hosts(i, &p.spec.Mounts[i], p.plan.Hosts[i])
+	}
 }
 
 // sysfs takes the place of one that the kernel lets only the owner of the network
 // namespace mount. It can't be written: it is the host's root's.
 func (p *patcher) sysfs(i int, m *specs.Mount) {
-	const why = "the network namespace belongs to the host, which has mounted its sysfs there, read-only"
-	place := func(name string) []string { return []string{"mounts", strconv.Itoa(i), name} }
-	p.change(m.Type, "bind", why, place("type")...)
-	p.change(m.Source, p.plan.Sysfs, why, place("source")...)
 	options := []string{"rbind", "ro"}
 	for _, option := range m.Options {
 		if option != "rw" && option != "ro" {
 			options = append(options, option)
 		}
 	}
+	p.bound(i, m, p.plan.Sysfs, options, "the network namespace belongs to the host, which has mounted its sysfs there, read-only")
+}
+
+// bound makes a bind mount of another kind of mount.
+func (p *patcher) bound(i int, m *specs.Mount, source string, options []string, why string) {
+	place := func(name string) []string { return []string{"mounts", strconv.Itoa(i), name} }
+	p.change(m.Type, "bind", why, place("type")...)
+	p.change(m.Source, source, why, place("source")...)
 	p.change(m.Options, options, why, place("options")...)
-	m.Type, m.Source, m.Options = "bind", p.plan.Sysfs, options
+	m.Type, m.Source, m.Options = "bind", source, options
 }
 
 // joined gives the namespaces that are joined by the paths at which what was

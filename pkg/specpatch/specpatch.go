@@ -47,6 +47,12 @@ type Plan struct {
 	// Sysfs is where a sysfs of the container's network namespace is mounted;
 	// empty where the container may mount one itself.
 	Sysfs string
+	// Hosts is, by their index in mounts, the filesystems of namespaces that the container has in
+	// common with the host, and where they are mounted: see [HostsFilesystem].
+	Hosts map[int]string
+	// Devices is, by their index in linux.devices, the devices that are staged, and where; the
+	// empty string leaves one out.
+	Devices map[int]string
 	// NetSysctls says that the sysctls of the network namespace have been set.
 	NetSysctls bool
 
@@ -91,6 +97,7 @@ func Apply(spec *specs.Spec, plan Plan) (*specs.Spec, []Change, error) {
 	p.joined()
 	p.rootfs()
 	p.mounts()
+	p.devices()
 	p.sysctls()
 	p.process()
 	p.annotation()

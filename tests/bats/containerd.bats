@@ -285,20 +285,25 @@ of_user() {
 	must ctr_run ours --rm -- true
 }
 
-@test "containerd: refused by name: a user that the range doesn't hold, devices, --privileged" {
+@test "containerd: refused by name: a user that the range doesn't hold" {
 	of_user 70000
 	must ctr_run plain --rm -- true
 	try ctr_run ours --rm -- true
 	is 1 "$status"
 	has "$errput" '70000'
+}
+
+@test "containerd: --privileged and devices" {
 	CTR_IMAGE=busybox:latest
-	try ctr_run ours --rm --privileged -- true
-	is 1 "$status"
-	has "$errput" 'device'
-	try ctr_run ours --rm --device /dev/loop-control -- true
-	is 1 "$status"
-	has "$errput" 'device'
-	must ctr_run plain --rm --device /dev/null -- true
+	must ctr_run ours --rm --privileged -- sh -c 'grep CapEff /proc/self/status; mkdir /m; mount -t tmpfs t /m && echo mounted; stat -c %u /dev/kmsg /dev/null'
+	has "$output" 'CapEff:.0+[1-9a-f]+f{6}$'
+	is $'mounted\n65534\n0' "$(tail -n 3 <<<"$output")"
+	audited '.confined | length == 2'
+	local runtime want=
+	for runtime in plain ours; do
+		must ctr_run "$runtime" --rm --device /dev/loop-control --device /dev/null -- stat -c '%n %F %a %u:%g' /dev/loop-control /dev/null
+		is "${want:=$output}" "$output" "runc's first"
+	done
 }
 
 @test "containerd: SIGKILL of the client leaves the task, and of the shim ends it" {

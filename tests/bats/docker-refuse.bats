@@ -119,13 +119,7 @@ a_setuid_program() {
 	has "$errput" "$CONF:[0-9]+: .*nonsense"
 }
 
-@test "docker refuse: what this build has not got" {
-	docker_refused -- --runtime ours --privileged busybox true
-	has "$(tail -n 1 "$AUDIT" | jq -r .error)" privileged
-	docker_refused /dev/fuse --runtime ours --device /dev/fuse busybox true
-	docker_refused 'pid=host' --runtime ours --pid host busybox true
-	docker_refused 'ipc=host' --runtime ours --ipc host busybox true
-	# What the grant says is stronger.
+@test "docker refuse: flags that this build has not got" {
 	book "dockroot:$START:$COUNT:deny-host-ns"
 	docker_refused 'usernamespaces:1' --runtime ours --network host busybox true
 	docker_refused 'usernamespaces:1' --runtime ours --uts host busybox true

@@ -181,12 +181,18 @@ own() {
 	down ours
 }
 
-@test "network: pid and ipc of the host are refused by name" {
-	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "pid")]'
-	refused "proc of the host's pid namespace.*--pid=host" run -b "$B" "$CT"
-	own pid
-	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "ipc")]'
-	refused "mqueue of the host's ipc namespace.*--ipc=host" run -b "$B" "$CT"
+@test "network: pid and ipc of the host are seen, with the options that were asked for" {
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "pid" and .type != "ipc")]'
+	shell 'cat /proc/1/comm; readlink /proc/self/ns/ipc /proc/self/ns/pid; ls -d /proc/[0-9]* | wc -l | grep -c "[0-9][0-9]*"; stat -f -c %T /dev/mqueue'
+	same run -b "$B" "$CT"
+	# Who may see whose processes is the filesystem's.
+	update_config '(.mounts[] | select(.type == "proc")).options = ["nosuid", "hidepid=2"]'
+	shell 'ls -d /proc/1 /proc/self 2>/dev/null; grep " /proc " /proc/mounts | grep -o nosuid'
+	must ours run -b "$B" "$CT"
+	is $'/proc/self\nnosuid' "$output"
+	# Not what is counted as the host counts, nor what would be left out.
+	update_config '(.mounts[] | select(.type == "proc")).options += ["gid=5"]'
+	refused '/proc: option "gid=5"' run -b "$B" "$CT"
 }
 
 @test "network: a pod: a host's network, and the ipc of its first container" {

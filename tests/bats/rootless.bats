@@ -246,3 +246,23 @@ allow" "$(awk '{$1 = $1; print}' <<<"$output")"
 	must by_ann run -b bundle c5
 	is 1 "$(find "/run/user/$ANN/userns-runtime/bundles" -mindepth 1 -maxdepth 1 | wc -l)" "copies"
 }
+
+@test "rootless: devices, and the host's pid and ipc: what they give to the caller" {
+	local ask='.linux.devices = [{path: "/dev/kmsg", type: "c", major: 1, minor: 11}] | .linux.namespaces = [.linux.namespaces[] | select(.type != "pid")]
+		| .process.args = ["sh", "-c", "stat -c %t,%T /dev/kmsg; cat /proc/1/comm; readlink /proc/self/ns/pid; cat /proc/1/environ 2>/dev/null; (echo x >/dev/kmsg) 2>/dev/null || echo not written"]'
+	edit "$ask"
+	must by_ann run -b "$B" c1
+	is "1,b
+$(cat /proc/1/comm)
+$(readlink /proc/self/ns/pid)
+not written" "$output"
+	# There has to be one for the caller to bind.
+	edit "$ask"' | .linux.namespaces = [.linux.namespaces[] | select(.type != "ipc")]'
+	if [[ -d /dev/mqueue ]]; then
+		must by_ann run -b "$B" c2
+	else
+		try by_ann run -b "$B" c2
+		is 1 "$status"
+		has "$errput" 'mounts\[4\]: /dev/mqueue: the host has no /dev/mqueue'
+	fi
+}
