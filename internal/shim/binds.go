@@ -38,6 +38,8 @@ type bind struct {
 	volume bool
 	// owners is the account that root inside is.
 	owners *user.User
+	// left says that the low-level runtime binds it itself.
+	left bool
 }
 
 // target is where it is staged.
@@ -84,6 +86,9 @@ func (p *plan) judgeBinds(c *call, upper string, owner ownership) error {
 		}
 		if err == nil && p.nsOwner != nil {
 			err = b.checkOwned(p)
+		}
+		if err == nil && b.As == asNobody {
+			b.left, err = onCgroups(b.taken.Source)
 		}
 		if err != nil {
 			return fmt.Errorf("mounts[%d]: %s: %w", i, m.Destination, err)
@@ -162,6 +167,12 @@ func (p *plan) stageBinds(c *call, userns *os.File) error {
 		return err
 	}
 	for _, b := range p.binds {
+		if b.left {
+			if err := b.taken.Close(); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := b.stage(c, p, userns); err != nil {
 			return fmt.Errorf("mounts[%d]: %s: %w", b.index, b.Destination, err)
 		}
@@ -243,9 +254,26 @@ func ownersMap(id uint32, m idmap.Map) idmap.Map {
 func (p *plan) bindSources() map[int]string {
 	sources := map[int]string{}
 	for _, b := range p.binds {
-		sources[b.index] = b.target()
+		switch {
+		case !b.left:
+			sources[b.index] = b.target()
+		case b.Source != p.bundle.Spec.Mounts[b.index].Source:
+			sources[b.index] = b.Source
+		}
 	}
 	return sources
+}
+
+// onCgroups says whether a file is on cgroups of version 1. runc finds their controllers by
+// all such mounts that it sees, and names what it makes inside by where they are: one in
+// the stage would come up there in place of the host's. Nothing is lost by leaving it where it
+// is: it is the host's root's, whose flags root inside could do nothing with.
+func onCgroups(f *os.File) (bool, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return false, &os.PathError{Op: "fstatfs", Path: f.Name(), Err: err}
+	}
+	return st.Type == unix.CGROUP_SUPER_MAGIC, nil
 }
 
 // bindAttrs reads the options of a bind mount that are flags of it, as runc does: the

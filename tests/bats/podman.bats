@@ -175,7 +175,8 @@ tell() {
 		podman exec "$CT" cat /v/z
 		pod_down >/dev/null
 		podman volume rm "$runtime-v" >/dev/null
-		pod_run "$runtime" --rm --systemd=always -- sh -c 'exec 2>&1; touch /run/x /run/lock/x /tmp/x /var/log/journal/x; echo $?; test -f /sys/fs/cgroup/systemd/tasks; echo $?' 2>&1
+		pod_run "$runtime" --rm --systemd=always -- sh -c 'exec 2>&1; touch /run/x /run/lock/x /tmp/x /var/log/journal/x; echo $?; test -f /sys/fs/cgroup/systemd/tasks; echo $?; ls /sys/fs/cgroup' 2>&1
+		pod_run "$runtime" --rm -v /sys/fs/cgroup:/c:ro -- sh -c 'ls /sys/fs/cgroup /c' 2>&1
 	}
 	both others
 }
