@@ -113,6 +113,12 @@ func (p *program) showPlan(c *cli.Context, seen shim.Foreseen) error {
 			return err
 		}
 	}
+	for i, sentence := range out.Confined {
+		if i == 0 {
+			p.out.WriteString("\nhad in name only:\n")
+		}
+		p.out.WriteString("  " + visible(sentence) + "\n")
+	}
 	if len(out.Changes) > 0 {
 		p.out.WriteString("\nchanges to " + oci.ConfigName + ", as the low-level runtime will see it:\n")
 	}

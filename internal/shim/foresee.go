@@ -51,6 +51,8 @@ type Foreseen struct {
 	Runtime string             `json:"runtime"` // path and version
 	Changes []specpatch.Change `json:"changes"`
 	Binds   []ForeseenBind     `json:"binds"`
+	// Confined is what is asked for and would be had in name only.
+	Confined []string `json:"confined"`
 }
 
 // ForeseenBind is a bind mount of the bundle, and who root inside would be on it.
@@ -109,7 +111,7 @@ func Foresee(a Asked) (Foreseen, error) {
 	f := Foreseen{
 		Refused: refused, Owner: d.Owner, OwnerBy: d.OwnerBy, Root: d.Root, ID: d.ID, Bundle: d.Bundle,
 		UIDs: d.GrantedUIDs, GIDs: d.GrantedGIDs, Asked: d.AskedUIDs != "", Lines: append([]string{}, d.Lines...), Flags: d.Flags,
-		Rootfs: rootfs.Method(d.Rootfs), Runtime: d.Runtime, Changes: append([]specpatch.Change{}, d.Changes...), Binds: []ForeseenBind{},
+		Rootfs: rootfs.Method(d.Rootfs), Runtime: d.Runtime, Changes: append([]specpatch.Change{}, d.Changes...), Binds: []ForeseenBind{}, Confined: append([]string{}, d.Confined...),
 	}
 	for _, b := range d.Binds {
 		f.Binds = append(f.Binds, ForeseenBind{b.Destination, b.Source, b.As, b.Why})

@@ -3,14 +3,17 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
 )
 
@@ -34,35 +37,27 @@ func (p *plan) hostsPaths() map[int]string {
 // stageHosts mounts them.
 func (p *plan) stageHosts() error {
 	for i, target := range p.plan.Hosts {
-		if err := stageHostsMount(p.bundle.Spec.Mounts[i].Type, p.bundle.Spec.Mounts[i].Options, target); err != nil {
+		err := stageHostsMount(p.bundle.Spec.Mounts[i], target)
+		if err != nil {
 			return fmt.Errorf("mounts[%d]: %s: %w", i, p.bundle.Spec.Mounts[i].Destination, err)
 		}
 	}
 	return nil
 }
 
-func stageHostsMount(kind string, options []string, target string) error {
-	fs, err := linux.OpenFilesystem(kind)
-	if err != nil {
-		return err
+func stageHostsMount(m specs.Mount, target string) error {
+	made, _ := specpatch.HostsOptions(m)
+	_, attrs := bindAttrs(m.Options)
+	attrs = append([]linux.Attrs{{Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}}, attrs...)
+	tree, err := mountHosts(m.Type, made)
+	if errors.Is(err, unix.EPERM) && len(made) == 0 {
+		// The caller is root of a user namespace only, whose PID and IPC namespaces are the host's.
+		return bindHosts(m.Type, target, attrs)
 	}
-	defer fs.Close()
-	if err := fs.SetString("source", kind); err != nil {
-		return err
-	}
-	for _, option := range options {
-		if name, value, is := strings.Cut(option, "="); is {
-			if err := fs.SetString(name, value); err != nil {
-				return err
-			}
-		}
-	}
-	tree, err := fs.Mount(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
-	_, attrs := bindAttrs(options)
 	for _, a := range attrs {
 		if err := tree.Set(a); err != nil {
 			return err
@@ -72,4 +67,36 @@ func stageHostsMount(kind string, options []string, target string) error {
 		return err
 	}
 	return tree.Attach(target)
+}
+
+// mountHosts makes the filesystem, which is mounted nowhere yet.
+func mountHosts(kind string, options []string) (*linux.Tree, error) {
+	fs, err := linux.OpenFilesystem(kind)
+	if err != nil {
+		return nil, err
+	}
+	defer fs.Close()
+	if err := fs.SetString("source", kind); err != nil {
+		return nil, err
+	}
+	for _, option := range options {
+		name, value, _ := strings.Cut(option, "=")
+		if err := fs.SetString(name, value); err != nil {
+			return nil, err
+		}
+	}
+	return fs.Mount(0)
+}
+
+// bindHosts binds what the host has mounted.
+func bindHosts(kind, target string, attrs []linux.Attrs) error {
+	path, err := callersMount(kind)
+	if err != nil {
+		return err
+	}
+	taken, err := rootfs.TakeBind(path, true)
+	if err != nil {
+		return err
+	}
+	return taken.Stage(target, attrs...)
 }

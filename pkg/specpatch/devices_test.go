@@ -12,9 +12,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-func number(n int64) *int64 { return &n }
+func numPtr(n int64) *int64 { return &n }
 
-func id(n uint32) *uint32 { return &n }
+func idPtr(n uint32) *uint32 { return &n }
 
 func TestKindOf(t *testing.T) {
 	all := specs.LinuxDeviceCgroup{Allow: true, Access: "rwm"}
@@ -25,20 +25,20 @@ func TestKindOf(t *testing.T) {
 		rules  []specs.LinuxDeviceCgroup
 		want   DeviceKind
 	}{
-		"--device":                     {disk, []specs.LinuxDeviceCgroup{none, {Allow: true, Type: "b", Major: number(8), Minor: number(0)}}, DeviceAsked},
-		"one of a driver's":            {disk, []specs.LinuxDeviceCgroup{none, {Allow: true, Type: "b", Major: number(8)}}, DeviceAsked},
-		"one of a driver's, as Docker": {disk, []specs.LinuxDeviceCgroup{none, {Allow: true, Type: "b", Major: number(8), Minor: number(-1)}}, DeviceAsked},
+		"--device":                     {disk, []specs.LinuxDeviceCgroup{none, {Allow: true, Type: "b", Major: numPtr(8), Minor: numPtr(0)}}, DeviceAsked},
+		"one of a driver's":            {disk, []specs.LinuxDeviceCgroup{none, {Allow: true, Type: "b", Major: numPtr(8)}}, DeviceAsked},
+		"one of a driver's, as Docker": {disk, []specs.LinuxDeviceCgroup{none, {Allow: true, Type: "b", Major: numPtr(8), Minor: numPtr(-1)}}, DeviceAsked},
 		"unbuffered": {
 			specs.LinuxDevice{Path: "/dev/x", Type: "u", Major: 9, Minor: 1},
-			[]specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: number(9), Minor: number(1)}}, DeviceAsked,
+			[]specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: numPtr(9), Minor: numPtr(1)}}, DeviceAsked,
 		},
 		"a FIFO":                    {specs.LinuxDevice{Path: "/f", Type: "p"}, nil, DeviceAsked},
 		"--privileged":              {disk, []specs.LinuxDeviceCgroup{all}, DeviceHosts},
-		"all, as Docker's rule":     {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "b", Major: number(-1), Minor: number(-1)}}, DeviceHosts},
+		"all, as Docker's rule":     {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "b", Major: numPtr(-1), Minor: numPtr(-1)}}, DeviceHosts},
 		"all, by type":              {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "b"}}, DeviceHosts},
-		"denied":                    {disk, []specs.LinuxDeviceCgroup{{Type: "b", Major: number(8), Minor: number(0)}}, DeviceHosts},
-		"of another type":           {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: number(8), Minor: number(0)}}, DeviceHosts},
-		"another one":               {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "b", Major: number(8), Minor: number(1)}}, DeviceHosts},
+		"denied":                    {disk, []specs.LinuxDeviceCgroup{{Type: "b", Major: numPtr(8), Minor: numPtr(0)}}, DeviceHosts},
+		"of another type":           {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: numPtr(8), Minor: numPtr(0)}}, DeviceHosts},
+		"another one":               {disk, []specs.LinuxDeviceCgroup{{Allow: true, Type: "b", Major: numPtr(8), Minor: numPtr(1)}}, DeviceHosts},
 		"no rules":                  {disk, nil, DeviceHosts},
 		"of every container":        {specs.LinuxDevice{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}, nil, DeviceDefault},
 		"of devpts":                 {specs.LinuxDevice{Path: "/dev//ptmx", Type: "c", Major: 5, Minor: 2}, nil, DeviceDefault},
@@ -58,11 +58,11 @@ func deviceSpec() *specs.Spec {
 	spec := engineSpec()
 	spec.Linux.Devices = []specs.LinuxDevice{
 		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3},
-		{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229, UID: id(5), GID: id(6)},
+		{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229, UID: idPtr(5), GID: idPtr(6)},
 		{Path: "/dev/gone", Type: "b", Major: 9, Minor: 9},
 		{Path: "/dev/sda", Type: "b", Major: 8, Minor: 0},
 	}
-	spec.Linux.Resources = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: number(10), Minor: number(229)}}}
+	spec.Linux.Resources = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: numPtr(10), Minor: numPtr(229)}}}
 	return spec
 }
 
@@ -99,9 +99,9 @@ func TestApplyRefusesOwnersOfDevices(t *testing.T) {
 	}{
 		"within":        {func(*specs.LinuxDevice) {}, ""},
 		"root's":        {func(d *specs.LinuxDevice) { d.UID, d.GID = nil, nil }, ""},
-		"UID outside":   {func(d *specs.LinuxDevice) { d.UID = id(65536) }, "linux.devices[1]: /dev/fuse: uid: 65536"},
-		"GID outside":   {func(d *specs.LinuxDevice) { d.GID = id(70000) }, "linux.devices[1]: /dev/fuse: gid: 70000"},
-		"not asked for": {func(d *specs.LinuxDevice) { d.Minor, d.GID = 1, id(70000) }, ""},
+		"UID outside":   {func(d *specs.LinuxDevice) { d.UID = idPtr(65536) }, "linux.devices[1]: /dev/fuse: uid: 65536"},
+		"GID outside":   {func(d *specs.LinuxDevice) { d.GID = idPtr(70000) }, "linux.devices[1]: /dev/fuse: gid: 70000"},
+		"not asked for": {func(d *specs.LinuxDevice) { d.Minor, d.GID = 1, idPtr(70000) }, ""},
 	} {
 		spec := deviceSpec()
 		tc.change(&spec.Linux.Devices[1])

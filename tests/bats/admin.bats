@@ -342,7 +342,8 @@ planned() {
 	is "" "$(diff <(echo "$before") <(files))" "files that have changed"
 	must ours create -b "$B" "$CT"
 	local filter='{owner, ownerBy, root, id, bundle, uids: (.uids // .grantedUIDs), gids: (.gids // .grantedGIDs), lines, flags: (.flags // ""), rootfs, runtime,
-		changes: [.changes[] | select(.path != ["annotations"]) | {path, before, after, why}], binds: [(.binds // [])[] | {destination, source, as: .as, why}]}'
+		changes: [.changes[] | select(.path != ["annotations"]) | {path, before, after, why}], binds: [(.binds // [])[] | {destination, source, as: .as, why}],
+		confined: (.confined // [])}'
 	local want got
 	want=$(tail -n 1 "$AUDIT" | jq -S "$filter")
 	got=$(jq -S "$filter" <<<"$plan")
@@ -357,6 +358,14 @@ planned() {
 	mkdir -p "$W/host"
 	update_config '.mounts += [{destination: "/host", type: "bind", source: $source, options: ["rbind", "ro"]}]' --arg source "$W/host"
 	planned
+	# One device that is asked for, one as all are, and a capability that is the host's.
+	update_config '.linux.devices = [{path: "/dev/z", type: "c", major: 1, minor: 5}, {path: "/dev/kmsg", type: "c", major: 1, minor: 11}]
+		| .linux.resources.devices += [{allow: true, type: "c", major: 1, minor: 5, access: "rwm"}]
+		| .process.capabilities.bounding += ["CAP_SYS_TIME"] | .linux.namespaces = [.linux.namespaces[] | select(.type != "pid")]'
+	planned
+	has "$(tail -n 2 "$AUDIT" | jq -c '.confined | select(.)')" '"CAP_SYS_TIME: .*"devices: .* /dev/kmsg: '
+	must ctl plan --bundle "$B" --config "$CONF"
+	has "$output" '^had in name only:$'
 	book "dockroot:$START:$((4 * COUNT)):no-new-privs,deny-setgroups,size=4096"
 	planned
 	CT=$UR_TAG-other planned

@@ -170,6 +170,20 @@ inside() {
 	is 0 "$status"
 	has "$output" '^it ran$'
 	is "0 1 1000" "$(head -n 1 <<<"$output" | awk '{$1 = $1; print}')"
+	# What the host's root mounts and makes for its own containers they have as the host has it.
+	jq '.linux.namespaces = [.linux.namespaces[] | select(.type != "pid")] | .linux.devices = [{path: "/dev/kmsg", type: "c", major: 1, minor: 11}]
+		| .linux.resources.devices += [{allow: true, type: "c", major: 1, minor: 11, access: "rwm"}]
+		| .process.args = ["sh", "-c", "cat /proc/1/comm; stat -c %t,%T:%u /dev/kmsg; cat /proc/1/environ 2>/dev/null || echo closed"]' "$U/config.json" >"$U/config.new"
+	cat "$U/config.new" >"$U/config.json"
+	try inside "set -e
+		mount -t tmpfs -o mode=0711 tmpfs $U/ann
+		mkdir -m 0711 $U/ann/b
+		cp -r $U/rootfs $U/config.json $U/ann/b/
+		exec $U/bin/userns-runtime --root $U/ann/r run -b $U/ann/b c1"
+	is 0 "$status"
+	is "$(cat /proc/1/comm)
+1,b:65534
+closed" "$output"
 	rm -rf /run/user
 }
 
