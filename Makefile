@@ -99,6 +99,12 @@ fuzz: ## Every fuzz test for FUZZTIME each (10s)
 bench: build ## Time and memory against plain runc; BENCHFLAGS='-n 100 -json' (root)
 	@go run ./tests/cmd/bench $(BENCHFLAGS)
 
+# In 223 cases of Docker alone, with three daemons at once: the better part of an hour on two cores.
+.PHONY: matrix
+matrix: build ## Each way of starting a container under runc and under this, compared (root)
+	@tests/matrix/options
+	@tests/matrix/run --remap
+
 .PHONY: install
 install: build ## Install to $(DESTDIR)$(PREFIX); the default is /usr
 	install -D -m 0755 bin/userns-runtime '$(DESTDIR)$(PREFIX)/bin/userns-runtime'
