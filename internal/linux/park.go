@@ -28,24 +28,31 @@ type Parked struct{ pid int }
 // *os.SyscallError: ENOSPC means that user.max_user_namespaces is reached,
 // EPERM that this host or the seccomp filter of the caller doesn't allow user
 // namespaces (user_namespaces(7)).
-func ParkInNewUserNS() (*Parked, error) { return park(unix.CLONE_NEWUSER, -1) }
+func ParkInNewUserNS() (*Parked, error) { return park(unix.CLONE_NEWUSER, -1, false) }
 
 // ParkInUserNS starts a child that has joined the user namespace that nsfd is
 // open on. A Go program can't do so itself: setns(2) refuses CLONE_NEWUSER to a
 // process with several threads. Errors are *os.SyscallError.
-func ParkInUserNS(nsfd int) (*Parked, error) { return park(0, nsfd) }
+func ParkInUserNS(nsfd int) (*Parked, error) { return park(0, nsfd, false) }
+
+// ParkInNestedUserNS starts a child that has joined the user namespace that nsfd is open on, and
+// is in a new one below it, which belongs to the effective UID of the caller. That must be mapped in the
+// one that nsfd is open on, and so must be the effective GID. Errors are *os.SyscallError.
+func ParkInNestedUserNS(nsfd int) (*Parked, error) { return park(0, nsfd, true) }
 
 // park forks without exec. The child has one thread, a copy of our memory, and
 // no Go runtime behind it: it runs [parkedChild] only, which makes raw system
 // calls until it is killed.
-func park(flags uintptr, nsfd int) (*Parked, error) {
+func park(flags uintptr, nsfd int, nested bool) (*Parked, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
 	defer unix.Close(pipe[0])
 
-	pid, err := forked(func(*unix.Sigset_t) (uintptr, syscall.Errno) { return forkParked(flags, nsfd, pipe[1], unix.Getpid()) })
+	pid, err := forked(func(*unix.Sigset_t) (uintptr, syscall.Errno) {
+		return forkParked(flags, nsfd, nested, pipe[1], unix.Getpid())
+	})
 	unix.Close(pipe[1])
 	p := &Parked{pid: pid}
 	if err != nil {
@@ -54,22 +61,22 @@ func park(flags uintptr, nsfd int) (*Parked, error) {
 		}
 		return nil, err
 	}
-	// The child writes the errno of setns, 0 when it is where it should be.
-	var report [1]byte
+	// The child writes which call failed, and its errno, 0 when it is where it should be.
+	var report [2]byte
 	for {
 		n, err := unix.Read(pipe[0], report[:])
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || n != 1 {
+		if err != nil || n != len(report) {
 			_ = p.Close()
 			return nil, fmt.Errorf("child in a user namespace ended before it was ready (read %d bytes, error %v)", n, err)
 		}
 		break
 	}
-	if report[0] != 0 {
+	if report[1] != 0 {
 		_ = p.Close()
-		return nil, os.NewSyscallError("setns", unix.Errno(report[0]))
+		return nil, os.NewSyscallError([]string{"setns", "unshare"}[report[0]], unix.Errno(report[1]))
 	}
 	return p, nil
 }
@@ -80,45 +87,27 @@ func park(flags uintptr, nsfd int) (*Parked, error) {
 //
 //go:norace
 //go:nosplit
-func forkParked(flags uintptr, nsfd, report, parent int) (pid uintptr, errno syscall.Errno) {
+func forkParked(flags uintptr, nsfd int, nested bool, report, parent int) (pid uintptr, errno syscall.Errno) {
 	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, flags|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno == 0 && pid == 0 {
-		parkedChild(nsfd, report, parent)
+		parkedChild(nsfd, nested, report, parent)
 	}
 	return pid, errno
 }
 
 //go:norace
 //go:nosplit
-func parkedChild(nsfd, report, parent int) {
-	var result [1]byte
-	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
-	// A parent that was killed before prctl will never end this child.
-	if ppid, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0); int(ppid) != parent {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
-	}
+func parkedChild(nsfd int, nested bool, report, parent int) {
+	var result [2]byte
+	dieWith(parent)
 	if nsfd >= 0 {
-		// Whoever has CAP_SYS_PTRACE in the namespace to be joined may trace
-		// its processes, and this one still has the caller's host UID, files
-		// and mounts. A process that isn't dumpable can be traced only with
-		// the capability in the namespace its memory comes from, which is the
-		// caller's (ptrace(2), "Ptrace access mode checking").
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
-			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
-		}
-		_, _, errno := syscall.RawSyscall(unix.SYS_SETNS, uintptr(nsfd), unix.CLONE_NEWUSER, 0)
-		result[0] = byte(errno)
-		// New credentials set it anew, to fs.suid_dumpable, which some host may
-		// have at 1.
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
-			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
-		}
-		// Joining another user namespace clears the parent-death signal
-		// (PR_SET_PDEATHSIG(2const)).
-		syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
-		if ppid, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0); int(ppid) != parent {
-			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
-		}
+		result[1] = byte(joinUserNS(nsfd, parent))
+	}
+	if nested && result[1] == 0 {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0)
+		result[0], result[1] = 1, byte(errno)
+		undumpable()
+		dieWith(parent)
 	}
 	// What the caller has open is the caller's: a pipe that this child held would
 	// never reach its end, and a file could be got at through /proc.
@@ -128,12 +117,52 @@ func parkedChild(nsfd, report, parent int) {
 	if (before != 0 && report > 0) || after != 0 {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
 	}
-	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(report), uintptr(unsafe.Pointer(&result[0])), 1)
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(report), uintptr(unsafe.Pointer(&result[0])), uintptr(len(result)))
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(report), 0, 0)
 	most := unix.Timespec{Sec: 600}
 	// Not pause(2), which arm64 doesn't have.
 	syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&most)), 0, 0, 0)
 	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+}
+
+// dieWith ends the child with the thread that made it; one that was killed before that will
+// never end it.
+//
+//go:norace
+//go:nosplit
+func dieWith(parent int) {
+	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+	if ppid, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0); int(ppid) != parent {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+}
+
+// undumpable keeps those away from the child who may trace what is in its namespace.
+//
+//go:norace
+//go:nosplit
+func undumpable() {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+}
+
+// joinUserNS takes a child into the user namespace that nsfd is open on.
+//
+// Whoever has CAP_SYS_PTRACE in there may trace its processes, and the child still has the
+// caller's host UID, files and mounts. A process that isn't dumpable can be traced only with the
+// capability in the namespace its memory comes from, which is the caller's (ptrace(2), "Ptrace
+// access mode checking"). New credentials set that anew, to fs.suid_dumpable, which some host may
+// have at 1; and another user namespace clears the parent-death signal (PR_SET_PDEATHSIG(2const)).
+//
+//go:norace
+//go:nosplit
+func joinUserNS(nsfd, parent int) syscall.Errno {
+	undumpable()
+	_, _, errno := syscall.RawSyscall(unix.SYS_SETNS, uintptr(nsfd), unix.CLONE_NEWUSER, 0)
+	undumpable()
+	dieWith(parent)
+	return errno
 }
 
 // PID is the child's process ID.
