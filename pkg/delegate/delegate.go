@@ -26,6 +26,11 @@ type Namespace struct {
 	// DenySetgroups writes "deny" to /proc/PID/setgroups before the GIDs are
 	// mapped. It can never be taken back inside (user_namespaces(7)).
 	DenySetgroups bool
+	// DenyNested puts the namespace into one more, of root's, that maps the same IDs to themselves and
+	// allows no other below it: the kernel counts those that root inside would make there too
+	// (user_namespaces(7), namespaces(7) "The /proc/sys/user directory"). Its maps are
+	// what they would be without that. It can't be had for another Owner, who would get into both.
+	DenyNested bool
 	// Owner is the UID that it shall belong to, counted as UIDs is; nil for the
 	// effective UID of the caller. Whoever has that UID has every capability in the namespace, from
 	// the host and at any moment, and can enter it (user_namespaces(7),
@@ -64,6 +69,9 @@ func Create(want Namespace) (*os.File, error) {
 	if want.Owner == nil {
 		return create(want, uint32(os.Geteuid()))
 	}
+	if want.DenyNested {
+		return nil, fmt.Errorf("create user namespace: for UID %d as its owner: %w: nested ones can't be denied to an owner", *want.Owner, ErrUnowned)
+	}
 	var ns *os.File
 	err := linux.AsEffectiveUser(*want.Owner, func() (err error) {
 		ns, err = create(want, *want.Owner)
@@ -77,25 +85,11 @@ func Create(want Namespace) (*os.File, error) {
 
 // create makes the namespace on a thread with the effective UID owner.
 func create(want Namespace, owner uint32) (*os.File, error) {
-	child, err := linux.ParkInNewUserNS()
+	child, err := parkNew(want)
 	if err != nil {
-		return nil, fmt.Errorf("create user namespace: %w%s", err, CreateHint(err))
+		return nil, fmt.Errorf("create user namespace: %w", err)
 	}
 	defer child.Close()
-
-	if want.DenySetgroups {
-		if err := child.WriteFile("setgroups", "deny"); err != nil {
-			return nil, fmt.Errorf("create user namespace: %w", err)
-		}
-	}
-	// The GIDs first, as shadow does: a failure leaves no namespace whose root
-	// user exists.
-	if err := child.WriteFile("gid_map", want.GIDs.Kernel()); err != nil {
-		return nil, fmt.Errorf("create user namespace: map GIDs %s: %w", want.GIDs, err)
-	}
-	if err := child.WriteFile("uid_map", want.UIDs.Kernel()); err != nil {
-		return nil, fmt.Errorf("create user namespace: map UIDs %s: %w", want.UIDs, err)
-	}
 	is, err := look(child)
 	if err != nil {
 		return nil, fmt.Errorf("create user namespace: %w", err)
@@ -112,6 +106,39 @@ func create(want Namespace, owner uint32) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("create user namespace: %w: asked for owner %d; the kernel shows %d", ErrSuspicious, owner, got), err, ns.Close())
 	}
 	return ns, nil
+}
+
+// parkNew makes the namespace with its maps, and a child in it.
+func parkNew(want Namespace) (*linux.Parked, error) {
+	if want.DenyNested {
+		return parkNested(want)
+	}
+	child, err := linux.ParkInNewUserNS()
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, CreateHint(err))
+	}
+	if err := want.write(child.WriteFile); err != nil {
+		return nil, errors.Join(err, child.Close())
+	}
+	return child, nil
+}
+
+// write gives a new namespace what it is to have, by the files of a process in it.
+func (n Namespace) write(file func(name, text string) error) error {
+	if n.DenySetgroups {
+		if err := file("setgroups", "deny"); err != nil {
+			return err
+		}
+	}
+	// The GIDs first, as shadow does: a failure leaves no namespace whose root
+	// user exists.
+	if err := file("gid_map", n.GIDs.Kernel()); err != nil {
+		return fmt.Errorf("map GIDs %s: %w", n.GIDs, err)
+	}
+	if err := file("uid_map", n.UIDs.Kernel()); err != nil {
+		return fmt.Errorf("map UIDs %s: %w", n.UIDs, err)
+	}
+	return nil
 }
 
 // CreateHint is what mends the error of a user namespace that can't be made, "" if that isn't known.
