@@ -63,7 +63,8 @@ func execFailed(err error) error {
 // prepareExec changes the call so that the process gets the flags of the
 // container.
 func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags registry.Flags, err error) {
-	if record, err = c.record(low); err != nil {
+	record, bundle, err := c.record(low)
+	if err != nil {
 		return record, flags, err
 	}
 	// runc goes to the directory that it knows the root filesystem by; what is below /run may
@@ -84,12 +85,16 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	if broken := flags.BrokenByOwner(); flags.Owned && broken != "" {
 		return record, flags, fmt.Errorf("%w: it says owned and %s, which the owner of a user namespace undoes: start the container anew", lease.ErrRecord, broken)
 	}
-	process := specpatch.ProcessFlags{DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
+	process := processFlags(flags)
 	if c.inv.Flags.Process != "" {
-		d.Changes, err = c.patchProcess(process, record)
+		d.Changes, err = c.patchProcess(flags, record)
 		return record, flags, err
 	}
 	if err := c.checkExecUser(process, record); err != nil {
+		return record, flags, err
+	}
+	if needsProcess(flags) {
+		d.Changes, err = c.makeProcess(bundle, flags)
 		return record, flags, err
 	}
 	// runc takes the process from the bundle as it is on disk now, and its
@@ -107,7 +112,7 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 
 // patchProcess replaces the file of --process by a copy in memory that obeys
 // the flags. It is read once, and runc gets what was judged.
-func (c *call) patchProcess(flags specpatch.ProcessFlags, record lease.Record) ([]specpatch.Change, error) {
+func (c *call) patchProcess(flags registry.Flags, record lease.Record) ([]specpatch.Change, error) {
 	path := c.inv.Flags.Process
 	raw, err := readProcess(path)
 	if err != nil {
@@ -117,30 +122,19 @@ func (c *call) patchProcess(flags specpatch.ProcessFlags, record lease.Record) (
 	if err := json.Unmarshal(raw, &process); err != nil {
 		return nil, fmt.Errorf("--process: %s: it isn't the process of an OCI runtime specification: %w", path, err)
 	}
-	if err := specpatch.CheckUser("--process: user", process.User, planOf(flags, record)); err != nil {
+	if err := specpatch.CheckUser("--process: user", process.User, planOf(processFlags(flags), record)); err != nil {
 		return nil, err
 	}
-	changes := specpatch.ApplyProcess(&process, flags)
-	patched, err := oci.EditProcess(raw, edits(changes), &process)
+	changes, err := c.giveProcess("--process: capabilities", raw, &process, flags)
 	if err != nil {
 		return nil, fmt.Errorf("--process: %s: %w", path, err)
 	}
-	memory, err := linux.MemFile("process.json", patched)
-	if err != nil {
-		return nil, fmt.Errorf("--process: %w", err)
-	}
-	defer memory.Close()
-	fd, err := linux.KeepAcrossExec(memory, c.firstFD())
-	if err != nil {
-		return nil, err
-	}
-	c.inv.Flags.Process = "/proc/self/fd/" + strconv.Itoa(fd)
 	return changes, nil
 }
 
 // planOf is what was decided about the container that matters to one more process.
 func planOf(flags specpatch.ProcessFlags, record lease.Record) specpatch.Plan {
-	return specpatch.Plan{UIDs: record.UIDs, GIDs: record.GIDs, DenySetgroups: flags.DenySetgroups, NoNewPrivs: flags.NoNewPrivs}
+	return specpatch.Plan{UIDs: record.UIDs, GIDs: record.GIDs, ProcessFlags: flags}
 }
 
 // checkExecUser refuses --user and --additional-gids with IDs that the container hasn't
@@ -210,36 +204,37 @@ func listenFDs(environ []string) int {
 // (runtime-spec runtime.md, "State").
 type containerState struct {
 	Pid         int               `json:"pid"`
+	Bundle      string            `json:"bundle"`
 	Annotations map[string]string `json:"annotations"`
 }
 
 // record is the container's record, or one rebuilt from its live maps and the
-// book when it has none. It must agree with the maps that the container has.
-func (c *call) record(low string) (lease.Record, error) {
+// book when it has none; and its bundle. It must agree with the maps that the container has.
+func (c *call) record(low string) (record lease.Record, bundle string, err error) {
 	state, err := c.state(low)
 	if err != nil {
-		return lease.Record{}, err
+		return lease.Record{}, "", err
 	}
 	if state.Pid <= 0 {
-		return lease.Record{}, errors.New("cannot exec in a stopped container")
+		return lease.Record{}, "", errors.New("cannot exec in a stopped container")
 	}
 	uids, gids, err := c.liveMaps(state.Pid)
 	if err != nil {
-		return lease.Record{}, fmt.Errorf("container %q: %w", c.inv.ID, err)
+		return lease.Record{}, "", fmt.Errorf("container %q: %w", c.inv.ID, err)
 	}
 	text, ok := state.Annotations[specpatch.RecordAnnotation]
 	if !ok {
-		return rebuiltRecord(c.inv.ID, uids, gids)
+		record, err = rebuiltRecord(c.inv.ID, uids, gids)
+		return record, state.Bundle, err
 	}
-	record, err := lease.ParseRecord(text)
-	if err != nil {
-		return lease.Record{}, fmt.Errorf("container %q: %w", c.inv.ID, err)
+	if record, err = lease.ParseRecord(text); err != nil {
+		return lease.Record{}, "", fmt.Errorf("container %q: %w", c.inv.ID, err)
 	}
 	if !record.UIDs.Equal(uids) || !record.GIDs.Equal(gids) {
-		return lease.Record{}, fmt.Errorf("container %q: %w: it says UIDs %s, GIDs %s, and the container has %s and %s: it wasn't started by this runtime",
+		return lease.Record{}, "", fmt.Errorf("container %q: %w: it says UIDs %s, GIDs %s, and the container has %s and %s: it wasn't started by this runtime",
 			c.inv.ID, lease.ErrRecord, record.UIDs, record.GIDs, uids, gids)
 	}
-	return record, nil
+	return record, state.Bundle, nil
 }
 
 // state asks the low-level runtime, in the caller's own words for its root.

@@ -82,8 +82,9 @@ func (p *plan) makeRootless(c *call, low string, version oci.Version, owner owne
 	}
 	p.plan = specpatch.Plan{
 		UIDs: uids, GIDs: gids, Rootless: true, Rootfs: root, Record: record.String(), Binds: map[int]string{}, Hosts: map[int]string{},
-		DenySetgroups: p.verdict.Flags.DenySetgroups || p.verdict.OwnGroup, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
+		ProcessFlags: processFlags(p.verdict.Flags),
 	}
+	p.plan.DenySetgroups = p.plan.DenySetgroups || p.verdict.OwnGroup
 	for i, m := range p.bundle.Spec.Mounts {
 		if kind := specpatch.HostsFilesystem(p.bundle.Spec, m); kind != "" {
 			if p.plan.Hosts[i], err = callersMount(kind); err != nil {

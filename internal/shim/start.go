@@ -198,31 +198,6 @@ func (p *plan) judge(c *call, grant *registry.Grant, owner ownership, d *decisio
 	return nil
 }
 
-// checkFlags refuses what would make a flag of the grant an empty promise.
-func (p *plan) checkFlags(c *call) error {
-	flags := p.verdict.Flags
-	if !c.subject.IsRoot() {
-		if err := p.verdict.CheckOwned(); err != nil {
-			return err
-		}
-	}
-	if p.wanted.userns != nil && flags.DenySetgroups && !p.wanted.denySetgroups {
-		return fmt.Errorf("%s: flag deny-setgroups: the namespace %s allows setgroups, which can't be changed any more: make it with setgroups denied, or leave out the path",
-			where(p.verdict), p.wanted.userns.Name())
-	}
-	if c.inv.Verb == "restore" && (flags.DenySetgroups || flags.NoNewPrivs) {
-		return fmt.Errorf("%s: flags %s can't be enforced on restore, since CRIU makes the namespace and its processes as they were dumped: start the container anew", where(p.verdict), flags)
-	}
-	return nil
-}
-
-func where(v registry.Verdict) string {
-	if len(v.Lines) == 0 {
-		return "the book"
-	}
-	return v.Lines[0].Where()
-}
-
 // make judges what lies on disk, creates the namespace, patches the specification
 // and sets the stage. What fails on the way ends with this process, the
 // namespace too.
@@ -318,7 +293,7 @@ func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error
 		UserNS: path, Rootfs: stageRootfs, Record: record,
 		Binds: p.bindSources(), Joined: p.wanted.joins.paths(), NetSysctls: p.wanted.joins.network == networkEngine,
 		Hosts: p.hostsPaths(), Devices: p.deviceSources,
-		DenySetgroups: p.verdict.Flags.DenySetgroups, NoNewPrivs: p.verdict.Flags.NoNewPrivs,
+		ProcessFlags: processFlags(p.verdict.Flags),
 	}
 	if p.wanted.needsSysfs(p.bundle.Spec) {
 		p.plan.Sysfs = stageSysfs

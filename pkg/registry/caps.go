@@ -23,6 +23,11 @@ var capabilities = [...]string{
 	"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
 }
 
+// OtherCaps is the names of all capabilities but these, sorted.
+func OtherCaps(these []string) []string {
+	return slices.DeleteFunc(slices.Clone(capabilities[:]), func(name string) bool { return slices.Contains(these, name) })
+}
+
 // parseCaps reads CAP_A+CAP_B into sorted names.
 func parseCaps(text string) ([]string, error) {
 	if text == "" {

@@ -56,10 +56,8 @@ type Plan struct {
 	// NetSysctls says that the sysctls of the network namespace have been set.
 	NetSysctls bool
 
-	// DenySetgroups says that the namespace denies setgroups(2).
-	DenySetgroups bool
-	// NoNewPrivs sets no_new_privs on the process.
-	NoNewPrivs bool
+	// ProcessFlags hold for every process of the container.
+	ProcessFlags
 }
 
 // Change is one place of the specification that was changed.
@@ -375,7 +373,9 @@ func (p *patcher) process() {
 	}
 	process := *p.spec.Process
 	p.spec.Process = &process
-	p.changes = append(p.changes, ApplyProcess(&process, p.plan.Flags(), "process")...)
+	flags := p.plan.ProcessFlags
+	p.changes = append(p.changes, flags.dropUnsaid(&process, "process")...)
+	p.changes = append(p.changes, ApplyProcess(&process, flags, "process")...)
 }
 
 func (p *patcher) annotation() {
@@ -389,33 +389,4 @@ func (p *patcher) annotation() {
 	annotations[RecordAnnotation] = p.plan.Record
 	p.spec.Annotations = annotations
 	p.change(nil, p.plan.Record, "exec, and those who ask, find the decision there", "annotations", RecordAnnotation)
-}
-
-// ProcessFlags is what a grant takes from every process of a container.
-type ProcessFlags struct {
-	DenySetgroups bool
-	NoNewPrivs    bool
-}
-
-// Flags is the part of the plan that holds for every process.
-func (p Plan) Flags() ProcessFlags {
-	return ProcessFlags{DenySetgroups: p.DenySetgroups, NoNewPrivs: p.NoNewPrivs}
-}
-
-// ApplyProcess changes process, init's or one to be exec'd, as the flags say.
-// The paths of the changes begin with at.
-func ApplyProcess(process *specs.Process, flags ProcessFlags, at ...string) []Change {
-	var changes []Change
-	path := func(names ...string) []string { return append(slices.Clone(at), names...) }
-	if flags.NoNewPrivs {
-		// Also where it is true already: for a reader that is strict about
-		// upper and lower case it may not be.
-		changes = append(changes, Change{Path: path("noNewPrivileges"), Before: process.NoNewPrivileges, After: true, Why: "flag no-new-privs"})
-		process.NoNewPrivileges = true
-	}
-	if flags.DenySetgroups && process.User.AdditionalGids != nil {
-		changes = append(changes, Change{Path: path("user", "additionalGids"), Before: process.User.AdditionalGids, Why: "flag deny-setgroups"})
-		process.User.AdditionalGids = nil
-	}
-	return changes
 }
