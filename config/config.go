@@ -103,8 +103,8 @@ const (
 // Rule gives an owner to the engine whose --root is Root or lies below it.
 type Rule struct{ Root, Owner string }
 
-// Bind lets bind mounts of Path, for root inside a container of Owner, be as
-// Owner's own outside.
+// Bind sets Path, and what is below it, aside for the containers of Owner whose grant has the flag
+// idmap-binds: on bind mounts of it an ID inside is the same on disk.
 type Bind struct{ Path, Owner string }
 
 // Pin is a namespace of Owner that is made at boot and kept.

@@ -121,7 +121,6 @@ func TestParseRefuses(t *testing.T) {
 			[]string{`c.toml:2: rule.root: is "a"`, `c.toml:5: rule.root: is "b"`}},
 
 		{"not yet: chown", "\nshift = 'chown'", []string{`c.toml:2: shift = "chown" is not done by this build: remove it`}},
-		{"not yet: bind", "[[bind]]\npath='/a'\nowner='a'", []string{"c.toml:1: [[bind]] is not done by this build"}},
 		{"pin without a name", "[[pin]]\nowner='a'", []string{"c.toml:1: pin: name is missing: expected a name"}},
 		{"pin without an owner", "[[pin]]\nname='a'", []string{"c.toml:1: pin: owner is missing: expected a name"}},
 		{"pin's owner isn't a directory's name", "[[pin]]\nowner='a/b'\nname='..'", []string{`c.toml:2: pin.owner: is "a/b": expected a name`, `c.toml:3: pin.name: is "..": expected a name`}},
@@ -129,14 +128,14 @@ func TestParseRefuses(t *testing.T) {
 		{"pin's owner is a number", "[[pin]]\nowner=1000\nname='a'", []string{"c.toml:2: pin.owner: is 1000: expected a string"}},
 		{"pin twice", "[[pin]]\nowner='a'\nname='b'\n[[pin]]\nowner='a'\nname='b'", []string{`c.toml:4: pin: "a/b" is already in line 1: expected it once`}},
 		{"unknown key of a pin", "[[pin]]\nowner='a'\nname='b'\nstart=5", []string{"c.toml:4: unknown key pin.start"}},
-		{"not yet, and wrong", "[[bind]]\npath='a'\n[[pin]]\nowner='a/b'\nname='..'",
+		{"several tables wrong", "[[bind]]\npath='a'\n[[pin]]\nowner='a/b'\nname='..'",
 			[]string{
-				"c.toml:1: bind: owner is missing", "c.toml:1: [[bind]] is not done by this build",
+				"c.toml:1: bind: owner is missing",
 				`c.toml:2: bind.path: is "a"`,
 				`c.toml:4: pin.owner: is "a/b"`, `c.toml:5: pin.name: is ".."`,
 			}},
-		{"not yet, and twice", "[[bind]]\npath='/a'\nowner='b'\n[[bind]]\npath='/a'\nowner='b'",
-			[]string{"c.toml:1: [[bind]] is not", `c.toml:4: bind: "/a" is already in line 1`}},
+		{"bind twice, whoever's", "[[bind]]\npath='/a'\nowner='b'\n[[bind]]\npath='/a'\nowner='b'",
+			[]string{`c.toml:4: bind: "/a" is already in line 1`}},
 
 		{"all at once, by line", "zzz = 1\nshift = 3\nruntimes = []\n[audit]\nmode = 'x'\n[[rule]]\nowner = 'b c'",
 			[]string{

@@ -45,7 +45,6 @@ func unsupported(c Config) (paths, whats []string) {
 		set        bool
 	}{
 		{"shift", `shift = "chown"`, c.Shift == ShiftChown},
-		{"bind", "[[bind]]", len(c.Binds) > 0},
 	} {
 		if s.set {
 			paths, whats = append(paths, s.path), append(whats, s.what)

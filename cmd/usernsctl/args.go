@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -193,9 +192,6 @@ func number(c *cli.Context, name string, least uint32) (n uint32, given bool, er
 // flagsOf reads the flags of a line.
 func flagsOf(c *cli.Context) (registry.Flags, error) {
 	f, err := registry.ParseFlags(c.String(flagFlags))
-	if err == nil {
-		err = errors.Join(f.Unenforced()...)
-	}
 	if err != nil {
 		return registry.Flags{}, misused(verbOf(c), "--%s: %w", flagFlags, err)
 	}

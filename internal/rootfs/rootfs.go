@@ -61,6 +61,8 @@ type Request struct {
 	Within []string
 	// AllowExposed shifts what others than root can reach; see [ErrExposed].
 	AllowExposed bool
+	// NoDevices has device nodes closed on what is mounted below a directory too, and not only on itself.
+	NoDevices bool
 }
 
 // Prepare mounts the root filesystem on the target, and says how. Mounts below
@@ -159,7 +161,7 @@ func (r Request) clone() (*linux.Tree, error) {
 		return nil, fmt.Errorf("root filesystem: %w", err)
 	}
 	// Device nodes of an image are nobody's to open, whoever owns them.
-	err = tree.Set(linux.Attrs{Set: unix.MOUNT_ATTR_NODEV})
+	err = tree.Set(linux.Attrs{Set: unix.MOUNT_ATTR_NODEV, Recursive: r.NoDevices})
 	if err != nil {
 		err = fmt.Errorf("root filesystem: %w", err)
 	} else if r.UserNS != nil {

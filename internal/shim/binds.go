@@ -36,6 +36,7 @@ type bind struct {
 	attrs []linux.Attrs
 	// volume says that the engine keeps it for any container that asks for it by name.
 	volume bool
+	uid    uint32 // who owns it
 	// owners is the account that root inside is.
 	owners *user.User
 	// left says that the low-level runtime binds it itself.
@@ -84,6 +85,9 @@ func (p *plan) judgeBinds(c *call, upper string, owner ownership) error {
 			b.Source = b.taken.Source.Name()
 			err = j.judge(b, m.Source)
 		}
+		if err == nil && p.verdict.Flags.DenyDevices {
+			err = b.checkDevices(p)
+		}
 		if err == nil && p.nsOwner != nil {
 			err = b.checkOwned(p)
 		}
@@ -117,16 +121,25 @@ func (j *bindJudge) judge(b *bind, asked string) error {
 	if err := unix.Fstat(int(b.taken.Source.Fd()), &st); err != nil {
 		return &os.PathError{Op: "fstat", Path: b.Source, Err: err}
 	}
+	b.uid = st.Uid
 	account := j.ownersAccount()
+	const mend = "name it in a [[bind]] of the configuration, and give the grant the flag idmap-binds, to have root inside be root there"
 	switch {
-	case account != nil && st.Uid == uint32(account.Uid) && j.hasRoot():
+	case j.listed(b):
+	case j.ofAccount(b):
 		b.As, b.owners = account.Name, account
 	case account != nil:
-		b.Why = fmt.Sprintf("UID %d owns it: root inside is %s on what %[2]s owns, and root on named volumes of the engine", st.Uid, account.Name)
+		b.Why = fmt.Sprintf("UID %d owns it: root inside is %s on what %[2]s owns, and root on named volumes of the engine: %[3]s", st.Uid, account.Name, mend)
 	default:
-		b.Why = fmt.Sprintf("UID %d owns it: root inside is root on named volumes of the engine; %s has no account on this host whose files could be root's inside", st.Uid, j.owner.Name)
+		b.Why = fmt.Sprintf("UID %d owns it: root inside is root on named volumes of the engine; %s has no account on this host whose files could be root's inside: %s", st.Uid, j.owner.Name, mend)
 	}
 	return nil
+}
+
+// ofAccount says whether the owner's account owns it, so that root inside is that.
+func (j *bindJudge) ofAccount(b *bind) bool {
+	account := j.ownersAccount()
+	return account != nil && b.uid == uint32(account.Uid) && j.hasRoot()
 }
 
 // hasRoot says whether the container has an inner 0, who could be somebody.

@@ -79,9 +79,6 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	if flags, err = registry.ParseFlags(record.Flags); err != nil {
 		return record, flags, fmt.Errorf("%w: %w", lease.ErrRecord, err)
 	}
-	if err := errors.Join(flags.Unenforced()...); err != nil {
-		return record, flags, fmt.Errorf("%w: the container was started by a later version of userns-runtime: %w", lease.ErrRecord, err)
-	}
 	if broken := flags.BrokenByOwner(); flags.Owned && broken != "" {
 		return record, flags, fmt.Errorf("%w: it says owned and %s, which the owner of a user namespace undoes: start the container anew", lease.ErrRecord, broken)
 	}

@@ -3,8 +3,10 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
 )
@@ -22,6 +24,15 @@ func (p *plan) checkFlags(c *call) error {
 		return fmt.Errorf("%s: flag deny-setgroups: the namespace %s allows setgroups, which can't be changed any more: make it with setgroups denied, or leave out the path",
 			p.lineWith(func(f registry.Flags) bool { return f.DenySetgroups }), p.wanted.userns.Name())
 	}
+	if p.wanted.userns != nil && flags.DenyNested {
+		denied, err := delegate.DeniesNested(p.wanted.userns)
+		if err == nil && !denied {
+			err = errors.New("others can be made in it: have this runtime make it, by a container of this grant that was started with the flag, or leave out the path")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: flag deny-nested: user namespace %s: %w", p.lineWith(func(f registry.Flags) bool { return f.DenyNested }), p.wanted.userns.Name(), err)
+		}
+	}
 	if restricting := flags.Restricting(); c.inv.Verb == "restore" && restricting != "" {
 		return fmt.Errorf("%s: flags %s can't be enforced on restore, since CRIU makes the namespaces and their processes as they were dumped: start the container anew",
 			p.lineWith(func(f registry.Flags) bool { return f.Restricting() != "" }), restricting)
@@ -32,6 +43,8 @@ func (p *plan) checkFlags(c *call) error {
 		err  func() error
 	}{
 		{"deny-privileged", func(f registry.Flags) bool { return f.DenyPrivileged }, func() error { return specpatch.CheckPrivileged(p.bundle.Spec, processFlags(flags)) }},
+		{"deny-host-ns", func(f registry.Flags) bool { return f.DenyHostNS }, p.checkHostNS},
+		{"deny-devices", denyDevices, p.checkDevices},
 	} {
 		if !check.has(flags) {
 			continue

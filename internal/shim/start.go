@@ -320,6 +320,7 @@ func (p *plan) request(c *call, source *os.File, mounts []*mountinfo.Info) (root
 		Source: source, Mounts: mounts,
 		Within:       append([]string{p.bundle.Dir}, realPaths(c.cfg.RootfsDirs)...),
 		AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow,
+		NoDevices:    p.verdict.Flags.DenyDevices,
 	}
 	var hasUser, hasGroup bool
 	r.RootUID, hasUser = uids.ToOuter(0)
@@ -354,7 +355,7 @@ func (p *plan) namespace(c *call) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	want := delegate.Namespace{UIDs: uids, GIDs: gids, DenySetgroups: p.verdict.Flags.DenySetgroups}
+	want := delegate.Namespace{UIDs: uids, GIDs: gids, DenySetgroups: p.verdict.Flags.DenySetgroups, DenyNested: p.verdict.Flags.DenyNested}
 	if p.nsOwner != nil {
 		want.Owner = &p.nsOwnerUID
 	}

@@ -212,13 +212,12 @@ func TestEditRefusesLines(t *testing.T) {
 		{"no IDs", Line{Owner: "a", Range: idmap.Range{Start: 200000}}, []string{"length: is 0"}},
 		{"root", Line{Owner: "a", Range: idmap.Range{Count: 1}}, []string{"range: ", "holds 0, never grantable"}},
 		{"beyond 32 bits", Line{Owner: "a", Range: idmap.Range{Start: 4294901760, Count: 65537}}, []string{"range: 65537 IDs from 4294901760 go beyond 32 bits"}},
-		{"unenforced flag", Line{Owner: "a", Range: good, Flags: Flags{DenyNested: true}}, []string{`flag "deny-nested": is not enforced by this build`}},
 		{"size", Line{Owner: "a", Range: good, Flags: Flags{Size: idmap.Invalid}}, []string{`flag "size=4294967295": expected a number of IDs`}},
 		{"no capability", Line{Owner: "a", Range: good, Flags: Flags{DropCaps: []string{"CAP_NET_ROW"}}}, []string{`flag "drop-caps": capability "CAP_NET_ROW": unknown: did you mean CAP_NET_RAW?`}},
 		{"two capabilities in one", Line{Owner: "a", Range: good, Flags: Flags{DropCaps: []string{"CAP_MKNOD+CAP_NET_RAW"}}}, []string{`flag "drop-caps": capability "CAP_MKNOD+CAP_NET_RAW": unknown`}},
 		{"a flag in a capability", Line{Owner: "a", Range: good, Flags: Flags{DropCaps: []string{"CAP_MKNOD,shared"}}}, []string{`flag "drop-caps": capability "CAP_MKNOD,shared": unknown`}},
 		{"a line in a capability", Line{Owner: "a", Range: good, Flags: Flags{DropCaps: []string{"CAP_MKNOD\nb:1:2:"}}}, []string{`flag "drop-caps": capability "CAP_MKNOD\nb:1:2:": unknown`}},
-		{"everything", Line{Owner: "a b", Flags: Flags{DenyNested: true}}, []string{"holds ' '", "length: is 0", `flag "deny-nested"`}},
+		{"everything", Line{Owner: "a b", Flags: Flags{Size: idmap.Invalid}}, []string{"holds ' '", "length: is 0", `flag "size=4294967295"`}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := newEtc(t)

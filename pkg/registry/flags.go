@@ -35,9 +35,8 @@ type Flags struct {
 
 // flag is a word of the grammar. A flag with a value has no field to point at.
 type flag struct {
-	name     string
-	enforced bool // false refuses every line that bears it, by name
-	field    func(*Flags) *bool
+	name  string
+	field func(*Flags) *bool
 }
 
 const (
@@ -49,29 +48,29 @@ const (
 func FlagNames() []string {
 	var names []string
 	for _, known := range flags {
-		if known.enforced && known.field != nil {
+		if known.field != nil {
 			names = append(names, known.name)
 		}
 	}
 	return names
 }
 
-// flags is every flag, in the order they are printed. A flag becomes enforced
-// here in the same change that enforces it: a line must never promise what the
-// runtime doesn't do.
+// flags is every flag, in the order they are printed. A flag is added here in the
+// same change that enforces it: a line must never promise what the runtime
+// doesn't do.
 var flags = [...]flag{
-	{"deny-setgroups", true, func(f *Flags) *bool { return &f.DenySetgroups }},
-	{"no-new-privs", true, func(f *Flags) *bool { return &f.NoNewPrivs }},
-	{"deny-nested", false, func(f *Flags) *bool { return &f.DenyNested }},
-	{"deny-privileged", true, func(f *Flags) *bool { return &f.DenyPrivileged }},
-	{"deny-host-ns", false, func(f *Flags) *bool { return &f.DenyHostNS }},
-	{"deny-devices", false, func(f *Flags) *bool { return &f.DenyDevices }},
-	{flagDropCaps, true, nil},
-	{"reserved", true, func(f *Flags) *bool { return &f.Reserved }},
-	{"owned", true, func(f *Flags) *bool { return &f.Owned }},
-	{"shared", true, func(f *Flags) *bool { return &f.Shared }},
-	{flagSize, true, nil},
-	{"idmap-binds", false, func(f *Flags) *bool { return &f.IdmapBinds }},
+	{"deny-setgroups", func(f *Flags) *bool { return &f.DenySetgroups }},
+	{"no-new-privs", func(f *Flags) *bool { return &f.NoNewPrivs }},
+	{"deny-nested", func(f *Flags) *bool { return &f.DenyNested }},
+	{"deny-privileged", func(f *Flags) *bool { return &f.DenyPrivileged }},
+	{"deny-host-ns", func(f *Flags) *bool { return &f.DenyHostNS }},
+	{"deny-devices", func(f *Flags) *bool { return &f.DenyDevices }},
+	{flagDropCaps, nil},
+	{"reserved", func(f *Flags) *bool { return &f.Reserved }},
+	{"owned", func(f *Flags) *bool { return &f.Owned }},
+	{"shared", func(f *Flags) *bool { return &f.Shared }},
+	{flagSize, nil},
+	{"idmap-binds", func(f *Flags) *bool { return &f.IdmapBinds }},
 }
 
 // ContainerSize is how many IDs a container of this grant takes.
@@ -144,8 +143,7 @@ func FlagsOf(lines []Line) Flags {
 
 // ParseFlags reads flags separated by commas, in any order; the empty text is
 // no flags. The error joins one for every bad flag: unknown, given twice, with
-// a value it doesn't take or without the one it needs. Flags that this build
-// doesn't enforce are read; it is their line that [Parse] refuses.
+// a value it doesn't take or without the one it needs.
 func ParseFlags(text string) (Flags, error) {
 	f, errs := parseFlags(text)
 	if len(errs) > 0 {
@@ -221,19 +219,4 @@ func unknownFlag(word, name string) error {
 func (f Flags) BrokenByOwner() string {
 	f.DenySetgroups = false
 	return f.Restricting()
-}
-
-// Unenforced is an error for every flag of f that this build only reads.
-func (f Flags) Unenforced() []error {
-	var errs []error
-	for _, known := range flags {
-		set := known.field != nil && *known.field(&f) ||
-			known.name == flagDropCaps && f.DropCaps != nil ||
-			known.name == flagSize && f.Size != 0
-		if set && !known.enforced {
-			errs = append(errs, fmt.Errorf("flag %q: is not enforced by this build: "+
-				"remove the flag, or install a version of userns-runtime that enforces it", known.name))
-		}
-	}
-	return errs
 }

@@ -96,9 +96,6 @@ func (s *flagSets) intern(text []byte) (uint32, []error) {
 		return i, nil
 	}
 	f, errs := parseFlags(string(text))
-	if len(errs) == 0 {
-		errs = f.Unenforced()
-	}
 	if len(errs) > 0 {
 		return 0, errs
 	}

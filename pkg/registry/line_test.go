@@ -95,8 +95,7 @@ func TestParseRefuses(t *testing.T) {
 
 		{"an unknown flag", "alice:200000:65536:sharde", []string{`/book:1: flag "sharde": unknown: did you mean shared?`}},
 		{"a space after the flags", "alice:200000:65536:shared ", []string{`/book:1: flag "shared ": unknown: did you mean shared?`}},
-		{"an unenforced flag", "alice:200000:65536:idmap-binds", []string{`/book:1: flag "idmap-binds": is not enforced by this build: remove the flag`}},
-		{"two unenforced flags", "alice:200000:65536:deny-nested,idmap-binds", []string{`/book:1: flag "deny-nested"`, `/book:1: flag "idmap-binds"`}},
+		{"two unknown flags", "alice:200000:65536:deny-nesting,idmap-bind", []string{`/book:1: flag "deny-nesting"`, `/book:1: flag "idmap-bind"`}},
 
 		{"CR LF", "# c\r\nalice:200000:65536:\r\n", []string{`/book:1: the line ends in CR LF`, `sed -i 's/[[:cntrl:]]$//' /book`}},
 		{"CR at the end", "alice:200000:65536:\r", []string{"/book:1: the line ends in CR LF"}},

@@ -183,11 +183,3 @@ always_set() {
 	book "dockroot:$START:$COUNT:" "other:$((START + COUNT)):$COUNT:nonsense"
 	refused "$BOOK:2: flag \"nonsense\": unknown" run -b "$B" "$CT"
 }
-
-@test "flags: each that this build doesn't enforce refuses the book by name" {
-	local flag
-	for flag in deny-nested deny-host-ns deny-devices idmap-binds; do
-		book "dockroot:$START:$COUNT:" "other:$((START + COUNT)):$COUNT:$flag"
-		refused "$BOOK:2: flag \"${flag%%=*}\": is not enforced by this build" run -b "$B" "$CT"
-	done
-}

@@ -79,7 +79,6 @@ of() { getsubids "${@:2}" "$1" | awk '{print $3":"$4}' | paste -sd,; }
 	refuses 2 'flag --dryrun: unknown: did you mean --dry-run\?' export-subid --dryrun
 	refuses 2 'flag --owner: given twice' export-subid --owner a --owner b
 	refuses 2 'import-subid: --flags: flag "resrved": unknown' import-subid --flags resrved
-	refuses 2 'import-subid: --flags: flag "deny-nested": is not enforced' import-subid --flags deny-nested
 	refuses 1 'export-subid: owner "anm": has no line: did you mean ann\?' export-subid anm
 	is "usernsctl: try: usernsctl export-subid ann" "$(tail -n 1 <<<"$errput")"
 	refuses 1 'import-subid: owner "ann": has no entry in /etc/subuid' import-subid ann

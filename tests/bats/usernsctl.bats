@@ -64,7 +64,6 @@ load ctl
 	refuses 2 '--length 100: is less than the 65536 IDs of one container: expected more, or smaller containers: --size 100' add a --length 100
 	refuses 2 '--size 5, and the flag size=6' add a --size 5 --flags size=6
 	refuses 2 'flag "resrved": unknown: did you mean reserved\?' add a --flags resrved
-	refuses 2 'flag "deny-nested": is not enforced' add a --flags deny-nested
 	refuses 2 'flags: one of them is empty' set a --flags shared,
 	refuses 2 'nothing to change: expected --length, --containers or --flags' set a
 	refuses 2 '--all and --start: expected one of them' del a --all --start 5
