@@ -100,6 +100,9 @@ func forkParked(flags uintptr, nsfd int, nested bool, report, parent int) (pid u
 func parkedChild(nsfd int, nested bool, report, parent int) {
 	var result [2]byte
 	dieWith(parent)
+	if nested {
+		moreProcesses()
+	}
 	if nsfd >= 0 {
 		result[1] = byte(joinUserNS(nsfd, parent))
 	}
@@ -123,6 +126,25 @@ func parkedChild(nsfd int, nested bool, report, parent int) {
 	// Not pause(2), which arm64 doesn't have.
 	syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&most)), 0, 0, 0)
 	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+}
+
+// moreProcesses raises how many processes the child may have as far as it may. All processes in a
+// namespace that isn't made directly below the host's are held to that limit of its maker
+// together, and by nothing else could they be given more (kernel/user_namespace.c, create_user_ns).
+//
+//go:norace
+//go:nosplit
+func moreProcesses() {
+	limit := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	if errno == 0 {
+		return
+	}
+	_, _, errno = syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, 0, uintptr(unsafe.Pointer(&limit)), 0, 0)
+	if errno == 0 {
+		limit.Cur = limit.Max
+		syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	}
 }
 
 // dieWith ends the child with the thread that made it; one that was killed before that will

@@ -260,6 +260,38 @@ not_nested() {
 	down ours
 }
 
+# The kernel holds the processes in a namespace below another one to the limit of its maker.
+@test "flags on every road: deny-nested, as many processes as without" {
+	setup_roads
+	local flag limit
+	limit=$(ulimit -Hu)
+	[[ $limit != unlimited ]] || limit=100000
+	update_config '.process.rlimits = [{type: "RLIMIT_NPROC", soft: $n, hard: $n}]' --argjson n "$limit"
+	process sh -c 'i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i + 1)); done; echo $i'
+	few() (
+		ulimit -Su 30
+		ours "$@"
+	)
+	for flag in "" deny-nested; do
+		book "dockroot:$START:$COUNT:$flag"
+		must few run -b "$B" "$CT"
+		is 60 "$output" "with the flag: $flag"
+	done
+}
+
+@test "flags on every road: deny-nested, a lease that was lost is found again" {
+	setup_roads
+	book "dockroot:$START:$((2 * COUNT)):deny-nested"
+	up ours
+	rm -rf /run/userns-runtime/leases
+	shell 'cat /proc/self/uid_map'
+	update_config '.linux.cgroupsPath = $path' --arg path "/$CT-second"
+	must ours run -b "$B" "$CT-2"
+	[[ $(awk '{print $2}' <<<"$output") != $(awk '{print $2}' "/proc/$init/uid_map") ]]
+	is "$(awk '{print $2}' "/proc/$init/uid_map")" "$("$CTL" leases --json | jq '.[].ranges[0].start')" "leases"
+	down ours
+}
+
 @test "flags on every road: deny-nested, maps that the bundle asks for" {
 	setup_roads
 	book "dockroot:$START:$COUNT:deny-nested"
