@@ -564,3 +564,41 @@ quiet() {
 	roads everything sh -c 'cat /proc/self/uid_map /proc/self/status; for f in net pid ipc uts cgroup; do readlink /proc/self/ns/$f; done; undo 13 21'
 	audited '.flags == "deny-setgroups,no-new-privs,deny-nested,deny-privileged,deny-host-ns,deny-devices,drop-caps=CAP_NET_RAW+CAP_SYS_ADMIN"'
 }
+
+# Where capabilities count, what runc's exec makes of the bundle and of its flags is made by us.
+@test "flags on every road: exec under drop-caps is otherwise runc's" {
+	setup_roads
+	book "dockroot:$START:$COUNT:drop-caps=CAP_WAKE_ALARM"
+	update_config '.process.env += ["A=bundle"] | .process.cwd = "/tmp" | .process.user.additionalGids = [7] | .process.noNewPrivileges = false'
+	up plain
+	up ours
+	local show='id; pwd; env | sort; grep -E "^(Cap|NoNewPrivs|Groups)" /proc/self/status; cat /proc/self/oom_score_adj; tty; exit 3'
+	same exec "$CT" sh -c "$show"
+	same exec -e A=call -e B=c --cwd /var "$CT" sh -c "$show"
+	same exec --user 1000 "$CT" sh -c "$show"
+	same exec --user 1000:5 --additional-gids 9 --additional-gids 11 "$CT" sh -c "$show"
+	same exec --cap CAP_SYS_CHROOT --cap CAP_KILL "$CT" sh -c "$show"
+	same exec --no-new-privs "$CT" sh -c "$show"
+	same exec --cwd relative "$CT" true
+	same exec --cwd /missing "$CT" true
+	same exec --user nobody "$CT" true
+	same exec --user 0:nobody "$CT" true
+	same exec --additional-gids=-1 "$CT" true
+	same exec "$CT"
+	same exec "$CT" nothing-there
+	on_terminal "${plain_cmd[@]}" exec -t "$CT" sh -c 'tty; stty size; exit 4'
+	local want="$status $output"
+	on_terminal "${ours_cmd[@]}" exec -t "$CT" sh -c 'tty; stty size; exit 4'
+	is "$want" "$status $output" "on a terminal"
+	has "$output" /dev/pts/
+	update_config 'del(.process)'
+	same exec "$CT" true
+	rm "$B/config.json"
+	try plain exec "$CT" true
+	is 255 "$status"
+	try ours exec "$CT" true
+	is 255 "$status"
+	rm "$W/.bundle"
+	down plain
+	down ours
+}
