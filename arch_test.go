@@ -45,6 +45,7 @@ var floors = map[string]int{
 	"pkg/specpatch":       book,
 	"internal/oci":        book,
 	"internal/lease":      book,
+	"internal/chown":      book,
 	"internal/daemonroot": book,
 	"internal/layer":      book,
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chown
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/userns-runtime/userns-runtime/internal/linux"
+)
+
+// file is one name in the tree.
+type file struct {
+	at   linux.At
+	path string // below the tree's root, which is "."
+	stat linux.Stat
+}
+
+func (f *file) isSymlink() bool { return f.stat.Mode&linux.TypeMask == linux.TypeSymlink }
+
+// errMoved says that somebody else is at work in the tree.
+var errMoved = errors.New("it was moved or replaced meanwhile")
+
+// walker visits a tree. Root inside made it as deep as it liked, so no more than two
+// directories are open at a time: the way back is by "..", to the very directory it came from.
+type walker struct {
+	mount uint64
+	visit func(*file) error
+	buf   []byte
+}
+
+// walk visits the directory and all below it on its mount. A mount that lies in it isn't the
+// container's root filesystem. What is gone when it is looked at is left out.
+func walk(root *os.File, visit func(*file) error) error {
+	fd, err := linux.At{Dir: linux.FD(root.Fd()), Name: "."}.OpenDir()
+	if err != nil {
+		return err
+	}
+	top := &file{at: linux.At{Dir: fd}, path: "."}
+	if top.stat, err = top.at.Stat(); err != nil {
+		return errors.Join(err, fd.Close())
+	}
+	w := &walker{mount: top.stat.MountID, visit: visit, buf: make([]byte, 32<<10)}
+	if err := visit(top); err != nil {
+		return errors.Join(err, fd.Close())
+	}
+	fd, err = w.below(fd, top)
+	if fd >= 0 {
+		err = errors.Join(err, fd.Close())
+	}
+	return err
+}
+
+// below visits what is in the directory, which is open. It gives the descriptor that the
+// directory is open on then; -1 if it isn't.
+func (w *walker) below(dir linux.FD, of *file) (linux.FD, error) {
+	var names []string
+	for {
+		some, err := dir.Names(w.buf)
+		if err != nil {
+			return dir, named(of.path, err)
+		}
+		if len(some) == 0 {
+			break
+		}
+		names = append(names, some...)
+	}
+	for _, name := range names {
+		f := &file{at: linux.At{Dir: dir, Name: name}, path: filepath.Join(of.path, name)}
+		var err error
+		if f.stat, err = f.at.Stat(); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && f.stat.MountID != w.mount {
+			continue
+		}
+		if err == nil {
+			err = w.visit(f)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return dir, named(f.path, err)
+		}
+		if !f.stat.IsDir() {
+			continue
+		}
+		if dir, err = w.enter(dir, f, of); err != nil {
+			return dir, err
+		}
+	}
+	return dir, nil
+}
+
+// enter visits what is in f, which lies in the directory of, open on dir.
+func (w *walker) enter(dir linux.FD, f, of *file) (linux.FD, error) {
+	child, err := f.at.OpenDir()
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, linux.ErrNotDirectory) || errors.Is(err, linux.ErrLoop) {
+		return dir, nil // it is something else by now, and the next pass finds it
+	}
+	if err != nil {
+		return dir, named(f.path, err)
+	}
+	if now, err := (linux.At{Dir: child}).Stat(); err != nil || !now.Same(&f.stat) || now.MountID != w.mount {
+		return dir, named(f.path, errors.Join(errMoved, err, child.Close()))
+	}
+	if err := dir.Close(); err != nil {
+		return -1, errors.Join(err, child.Close())
+	}
+	child, err = w.below(child, f)
+	if err != nil {
+		if child >= 0 {
+			err = errors.Join(err, child.Close())
+		}
+		return -1, err
+	}
+	back, err := linux.At{Dir: child, Name: ".."}.OpenDir()
+	if err = errors.Join(err, child.Close()); err != nil {
+		return -1, named(of.path, err)
+	}
+	if now, err := (linux.At{Dir: back}).Stat(); err != nil || !now.Same(&of.stat) || now.MountID != w.mount {
+		return -1, named(of.path, errors.Join(errMoved, err, back.Close()))
+	}
+	return back, nil
+}
+
+// fileError is an error at a path below the tree's root.
+type fileError struct {
+	path string
+	err  error
+}
+
+func (e *fileError) Error() string { return fmt.Sprintf("%s: %v", e.path, e.err) }
+func (e *fileError) Unwrap() error { return e.err }
+
+// named says where an error is, once.
+func named(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, is := errors.AsType[*fileError](err); is {
+		return err
+	}
+	if of, is := errors.AsType[*fs.PathError](err); is && of == err { //nolint:errorlint // the path alone is replaced
+		err = fmt.Errorf("%s: %w", of.Op, of.Err)
+	}
+	return &fileError{path, err}
+}
