@@ -73,10 +73,6 @@ func (r *reader) read(data []byte) Config {
 		}
 		return e.Owner + "/" + e.Name
 	})
-	paths, whats := unsupported(c)
-	for i, path := range paths {
-		r.findings = append(r.findings, finding{r.line(path), whats[i] + " is not done by this build: remove it"})
-	}
 	return c
 }
 

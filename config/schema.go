@@ -36,23 +36,6 @@ func schema(c *Config) []field {
 	}
 }
 
-// unsupported is the settings that this build would read and not act on: where
-// each is, and its name. They are refused, so that nothing is weaker than the
-// file says. A row leaves this table when the code that obeys it arrives.
-func unsupported(c Config) (paths, whats []string) {
-	for _, s := range []struct {
-		path, what string
-		set        bool
-	}{
-		{"shift", `shift = "chown"`, c.Shift == ShiftChown},
-	} {
-		if s.set {
-			paths, whats = append(paths, s.path), append(whats, s.what)
-		}
-	}
-	return paths, whats
-}
-
 // field is a key of a table. read puts a value of the file where it belongs or
 // refuses it.
 type field struct {

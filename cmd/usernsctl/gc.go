@@ -3,20 +3,22 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/userns-runtime/userns-runtime/internal/census"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/shim"
 )
 
 func (p *program) gcVerb() *cli.Command {
 	return &cli.Command{
 		Name:        "gc",
-		Usage:       "remove what ended containers have left of their leases",
+		Usage:       "remove what ended containers have left of their leases, and of owners changed on disk",
 		UsageText:   programName + " gc [--json]",
-		Description: "Nothing depends on it: such leases are taken over when their IDs are wanted.",
+		Description: "Nothing depends on it: such leases are taken over when their IDs are wanted, and the next start changes owners back (shift = 'chown').",
 		Flags:       []cli.Flag{jsonFlag("what was removed")},
 		Action: func(c *cli.Context) error {
 			if _, err := arguments(c, 0); err != nil {
@@ -26,6 +28,14 @@ func (p *program) gcVerb() *cli.Command {
 				return err
 			}
 			store, err := lease.Open()
+			if err != nil {
+				return failed("", "gc: %w", err)
+			}
+			// First, since files have the IDs of leases that look ended.
+			left, err := shim.UndoChowned(store, nil)
+			for _, l := range left {
+				err = errors.Join(err, l.Err)
+			}
 			if err != nil {
 				return failed("", "gc: %w", err)
 			}
@@ -40,6 +50,9 @@ func (p *program) gcVerb() *cli.Command {
 			held, err := census.Leases()
 			if err != nil {
 				return failed("", "gc: %w", err)
+			}
+			for _, l := range left {
+				fmt.Fprintf(&p.out, "changed the owners back of %s, of container %s\n", l.Rootfs, l.ID)
 			}
 			for _, l := range removed {
 				fmt.Fprintf(&p.out, "removed %s: %s\n", l.Ranges, census.Holder(l))

@@ -153,6 +153,21 @@ func RememberCaller() (Caller, error) {
 	return Caller{signal, os.Getppid()}, err
 }
 
+// Rearm sets the parent-death signal of the calling thread again.
+func (c Caller) Rearm() error {
+	if c.deathSignal == 0 {
+		return nil
+	}
+	if err := linux.SetParentDeathSignal(c.deathSignal); err != nil {
+		return err
+	}
+	// The signal of a parent that died meanwhile is lost.
+	if os.Getppid() != c.parent {
+		return errors.New("the engine that started this runtime has ended")
+	}
+	return nil
+}
+
 // Exec becomes the low-level runtime at path, called by the name it has there,
 // with argv[1:] as its arguments. It must be called on the main thread, whose
 // mount namespace, groups and parent-death signal the runtime then has. It
@@ -162,14 +177,8 @@ func Exec(path string, argv, environ []string, caller Caller) error {
 		return strings.HasPrefix(v, guardVar+"=")
 	}), guardVar+"="+strconv.Itoa(os.Getpid()))
 
-	if caller.deathSignal != 0 {
-		if err := linux.SetParentDeathSignal(caller.deathSignal); err != nil {
-			return err
-		}
-		// The signal of a parent that died meanwhile is lost.
-		if os.Getppid() != caller.parent {
-			return errors.New("the engine that started this runtime has ended")
-		}
+	if err := caller.Rearm(); err != nil {
+		return err
 	}
 	err := syscall.Exec(path, append([]string{path}, argv[1:]...), environ)
 	return fmt.Errorf("low-level runtime: %w", &os.PathError{Op: "execve", Path: path, Err: err})

@@ -27,6 +27,9 @@ const (
 	IDMap Method = "idmap"
 	// Overlay builds a second overlay from idmapped clones of the layers.
 	Overlay Method = "overlay"
+	// Chown binds the directory, whose owners on disk were changed for as long as the
+	// container is there (package chown).
+	Chown Method = "chown"
 )
 
 // Request is a root filesystem to prepare.
@@ -42,6 +45,10 @@ type Request struct {
 	// UserNS is the user namespace to shift the owners to; nil leaves them, and
 	// then what is below isn't looked at.
 	UserNS *os.File
+
+	// Chowned says that the owners on disk are those outside already, or will be by the time
+	// of [Prepare]. It needs no UserNS, and is refused all that a shifted source is.
+	Chowned bool
 
 	// RootUID and RootGID are what inner 0 is outside, as the caller's user
 	// namespace counts it; HasRoot says that there is an inner 0. An overlay
@@ -89,7 +96,7 @@ func Prepare(r Request) (Method, error) {
 	switch method {
 	case Overlay:
 		err = r.prepareOverlay(r.overlay())
-	case IDMap:
+	case IDMap, Chown:
 		if err = r.checkShift(); err == nil {
 			err = r.bind()
 		}
@@ -108,7 +115,7 @@ func (r Request) Try() error {
 	switch r.Method() {
 	case Overlay:
 		return r.tryOverlay(r.overlay())
-	case IDMap:
+	case IDMap, Chown:
 		if err := r.checkShift(); err != nil {
 			return err
 		}
@@ -123,6 +130,8 @@ func (r Request) Try() error {
 // Method is the one that [Prepare] will take, or refuse to.
 func (r Request) Method() Method {
 	switch {
+	case r.Chowned:
+		return Chown
 	case r.UserNS == nil:
 		return AsIs
 	case r.overlay() != nil:
@@ -231,14 +240,17 @@ func noIDMap(source *os.File, err error) error {
 	why := ""
 	switch {
 	case errors.Is(err, unix.EINVAL) && kind == "overlay":
-		why = ": it is a directory inside of an overlay, and only a whole one can be rebuilt from shifted layers: put it on ext4, xfs, btrfs or tmpfs"
+		why = ": it is a directory inside of an overlay, and only a whole one can be rebuilt from shifted layers: put it on ext4, xfs, btrfs or tmpfs, " + orChown
 	case errors.Is(err, unix.EINVAL):
-		why = ": this kernel has no idmapped mounts for " + kind + ": move it to ext4, xfs, btrfs or tmpfs (`df -T " + source.Name() + "` shows where it is)"
+		why = ": this kernel has no idmapped mounts for " + kind + ": move it to ext4, xfs, btrfs or tmpfs (`df -T " + source.Name() + "` shows where it is), " + orChown
 	case errors.Is(err, unix.EPERM):
 		why = ": it needs CAP_SYS_ADMIN over the filesystem, which a user namespace has only over filesystems mounted inside it"
 	}
 	return fmt.Errorf("%s: on %s: %w%s: %w", source.Name(), kind, ErrNoIDMap, why, err)
 }
+
+// orChown is the way out that is told where one may not choose the filesystem.
+const orChown = "or, for a root filesystem, set shift = 'chown' in the configuration, which changes the owners on disk until the container is deleted"
 
 // filesystemName is the name in /proc/filesystems of a statfs(2) f_type that
 // people meet as a container's root filesystem; others by number.

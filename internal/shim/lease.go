@@ -46,7 +46,7 @@ func (p *plan) choose(c *call, grant *registry.Grant, owner ownership) error {
 	}
 	request := lease.Request{Owner: owner.Name, Names: holder(c.subject, owner).Names, Name: name}
 	for _, r := range all {
-		request.Rooms = append(request.Rooms, lease.Room{IDs: r.Line.Range, Free: r.Free, Size: r.Size})
+		request.Rooms = append(request.Rooms, lease.Room{IDs: r.Line.Range, Free: r.Free.Subtract(c.stuckIDs()), Size: r.Size})
 	}
 	ids, err := p.acquire(c, request)
 	if err != nil {
@@ -99,18 +99,28 @@ func (p *plan) acquire(c *call, r lease.Request) (ids idmap.Range, err error) {
 		ids = p.lease.Range
 	}
 	p.taken = err == nil
+	if err == nil && !r.Shared {
+		err = c.checkStuck(store, r.Key, r.Exactly.Union(idmap.NewSet(ids)))
+	}
 	if errors.Is(err, lease.ErrExists) {
 		return idmap.Range{}, fmt.Errorf("runc %s failed: %w", c.inv.Verb, lease.ErrExists)
 	}
 	return ids, err
 }
 
-// leases is where is kept which IDs are held.
+// leases is where is kept which IDs are held. It is opened once: later this thread may be in a mount
+// namespace of its own, by which no container is known.
 func (c *call) leases() (*lease.Store, error) {
-	if c.subject.IsRoot() {
-		return lease.Open()
+	if c.store != nil {
+		return c.store, nil
 	}
-	return lease.OpenOwn(c.subject.UID)
+	var err error
+	if c.subject.IsRoot() {
+		c.store, err = lease.Open()
+	} else {
+		c.store, err = lease.OpenOwn(c.subject.UID)
+	}
+	return c.store, err
 }
 
 // explainFull says how a grant that is full is widened.
@@ -158,7 +168,11 @@ func (p *plan) named(userns *os.File) error {
 
 // giveBack is called with the reason why the container isn't started, and takes back
 // what was taken for it.
-func (p *plan) giveBack(why error) error {
+func (p *plan) giveBack(c *call, why error) error {
+	if ended, is := errors.AsType[endedError](why); is {
+		return ended // it was started, and has been seen to its end
+	}
+	why = errors.Join(why, p.undoChown(c))
 	if p.copied != nil {
 		why = errors.Join(why, p.copied.remove())
 	}
@@ -185,7 +199,7 @@ func (e endedError) Error() string {
 func (c *call) delete(low string) error {
 	store, key, ok := c.leaseOf()
 	copied := c.copied()
-	if !ok && copied == "" {
+	if !ok && copied == "" && !c.chowned() {
 		return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
 	}
 	cmd := exec.Command(low, c.inv.Argv()[1:]...)
@@ -198,19 +212,18 @@ func (c *call) delete(low string) error {
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("low-level runtime: %w", err)
 	}
+	// What couldn't be undone keeps its IDs, and the engine is told; all else is for the next start.
+	undone := c.undoDeleted()
 	if ok {
 		_ = store.Release(key) // see above
 	}
 	if copied != "" {
 		c.sweepCopies()
 	}
-	if exit == nil {
-		return endedError(0)
+	if exit == nil && undone != nil {
+		return undone
 	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() { //nolint:misspell // the library spells it so
-		return endedError(128 + int(status.Signal()))
-	}
-	return endedError(exit.ExitCode())
+	return endedError(statusOf(exit))
 }
 
 // copied is where the copy is that the container was started from, without root; "" if there is none.

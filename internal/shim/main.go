@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/userns-runtime/userns-runtime/config"
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/internal/report"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
@@ -51,7 +52,10 @@ type call struct {
 	cfg     config.Config
 	log     *report.Log // nil until it is opened
 	// dry says that nothing is to be taken, made or written: see [Foresee].
-	dry bool
+	dry   bool
+	store *lease.Store // nil until it is opened
+	// stuck is root filesystems whose owners on disk are those of containers that have ended.
+	stuck []ChownedLeft
 }
 
 // Main is the whole program: it becomes the low-level runtime, or returns the

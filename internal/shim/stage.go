@@ -95,6 +95,9 @@ func (p *plan) setStage(c *call, request rootfs.Request, userns *os.File, patche
 			return "", err
 		}
 	}
+	if err := p.shiftOnDisk(request.Source); err != nil {
+		return "", err
+	}
 	request.Target, request.Scratch = stageRootfs, stageScratch
 	method, err := rootfs.Prepare(request)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/sys/user"
 
 	"github.com/userns-runtime/userns-runtime/config"
+	"github.com/userns-runtime/userns-runtime/internal/chown"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/oci"
@@ -27,9 +28,9 @@ func (c *call) start(low string) error {
 	d := c.newDecision()
 	p := &plan{dry: c.dry}
 	if err := c.audited(d, c.prepare(low, p, d)); err != nil {
-		return p.giveBack(err)
+		return p.giveBack(c, err)
 	}
-	return p.giveBack(c.become(low, p))
+	return p.giveBack(c, c.become(low, p))
 }
 
 // become is the last of it, when all is decided.
@@ -47,6 +48,9 @@ func (c *call) become(low string, p *plan) error {
 			return err
 		}
 	}
+	if p.chown != nil {
+		return c.attend(low, p)
+	}
 	if p.lease != nil {
 		if err := p.lease.Keep(c.firstFD()); err != nil {
 			return err
@@ -62,10 +66,11 @@ type plan struct {
 	verdict registry.Verdict
 	// uids and gids are the container's maps, counted on the host.
 	uids, gids idmap.Map
-	lease      *lease.Lease // nil until IDs are taken, and if there are none to take
-	taken      bool         // they are, or would be if this weren't dry
-	dry        bool         // as of the call
-	copied     *bundleCopy  // of a rootless container
+	lease      *lease.Lease   // nil until IDs are taken, and if there are none to take
+	taken      bool           // they are, or would be if this weren't dry
+	dry        bool           // as of the call
+	copied     *bundleCopy    // of a rootless container
+	chown      *chown.Journal // of a root filesystem whose owners on disk are to be changed
 	binds      []*bind
 	devices    []*device // that are staged
 	// deviceSources is where those are bound from, by their index in linux.devices; "" leaves one out.
@@ -87,6 +92,9 @@ func (c *call) prepare(low string, p *plan, d *decision) error {
 		return err
 	}
 	if err := c.absolutePaths(); err != nil {
+		return err
+	}
+	if err := c.undoOthers(); err != nil {
 		return err
 	}
 	if p.bundle, err = oci.OpenBundle(c.bundleDir()); err != nil {
@@ -245,6 +253,9 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	}
 	if !p.wanted.ownRootfs() {
 		request.UserNS = userns
+	}
+	if err := p.chooseShift(c, &request); err != nil {
+		return err
 	}
 	method := request.Method()
 

@@ -7,6 +7,7 @@
 #   /etc      an overlay: the book, the configuration and the users of a test
 #   /run      empty, as after a boot
 #   /var/log  empty
+#   /var/lib/userns-runtime  empty
 #   /proc     of the new PID namespace; all processes in it end with this one
 #   /sys      of the new network namespace, where UR_NET says that there is one
 #
@@ -21,6 +22,9 @@ mkdir -m 0700 /run/sandbox
 mkdir /run/sandbox/upper /run/sandbox/work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/sandbox/upper,workdir=/run/sandbox/work overlay /etc
 mount -t tmpfs -o mode=0755 tmpfs /var/log
+# Where owners that were changed on disk are remembered.
+mkdir -p /var/lib/userns-runtime
+mount -t tmpfs -o mode=0755 tmpfs /var/lib/userns-runtime
 mount -t proc proc /proc
 rm -rf /etc/usernamespaces /etc/usernamespaces.d /etc/userns-runtime
 if [[ -n ${UR_NET:-} ]]; then

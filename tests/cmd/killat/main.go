@@ -3,7 +3,8 @@
 // Command killat runs a program and sends it SIGKILL before the Nth of the system calls by
 // which it could change something, counted over all of its threads and children. It prints how
 // many there were. It is a test's helper and never shipped.
-// usage: killat N PROGRAM [ARGS...]; the status is 0 if it was killed, 3 if it ended before
+// With -own, those of its threads alone count, and its children aren't looked at.
+// usage: killat [-own] N PROGRAM [ARGS...]; the status is 0 if it was killed, 3 if it ended before
 package main
 
 import (
@@ -23,18 +24,24 @@ var changing = map[uint64]bool{
 	unix.SYS_MKDIRAT: true, unix.SYS_UNLINKAT: true, unix.SYS_RENAMEAT: true, unix.SYS_RENAMEAT2: true, unix.SYS_SYMLINKAT: true,
 	unix.SYS_FCHMOD: true, unix.SYS_FCHMODAT: true, unix.SYS_FCHOWN: true, unix.SYS_FCHOWNAT: true, unix.SYS_UTIMENSAT: true,
 	unix.SYS_PWRITE64: true, unix.SYS_FTRUNCATE: true, unix.SYS_FLOCK: true, unix.SYS_MOUNT: true, unix.SYS_UMOUNT2: true,
+	unix.SYS_LSETXATTR: true, unix.SYS_FSETXATTR: true, unix.SYS_FCHMODAT2: true, unix.SYS_SYNCFS: true,
 	unix.SYS_SETNS: true, unix.SYS_SETRESUID: true, unix.SYS_KILL: true, unix.SYS_CLOSE_RANGE: true, unix.SYS_PPOLL: true,
 }
 
 func main() {
-	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: killat N PROGRAM [ARGS...]")
+	args := os.Args[1:]
+	own := len(args) > 0 && args[0] == "-own"
+	if own {
+		args = args[1:]
+	}
+	if len(args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: killat [-own] N PROGRAM [ARGS...]")
 		os.Exit(2)
 	}
-	n, err := strconv.Atoi(os.Args[1])
+	n, err := strconv.Atoi(args[0])
 	killed, calls := false, 0
 	if err == nil {
-		killed, calls, err = run(n, os.Args[2:])
+		killed, calls, err = run(n, own, args[1:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "killat:", err)
@@ -49,7 +56,7 @@ func main() {
 // syscallStop is the signal of a stop at a system call (PTRACE_O_TRACESYSGOOD, ptrace(2)).
 const syscallStop = unix.SIGTRAP | 0x80
 
-func run(n int, args []string) (killed bool, calls int, err error) {
+func run(n int, own bool, args []string) (killed bool, calls int, err error) {
 	// Who traces is a thread.
 	runtime.LockOSThread()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -62,7 +69,10 @@ func run(n int, args []string) (killed bool, calls int, err error) {
 	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil {
 		return false, 0, fmt.Errorf("wait4: %w", err)
 	}
-	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_EXITKILL
+	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
+	if !own {
+		options |= unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
+	}
 	if err := unix.PtraceSetOptions(pid, options); err != nil {
 		return false, 0, fmt.Errorf("ptrace(PTRACE_SETOPTIONS): %w", err)
 	}
