@@ -198,8 +198,10 @@ func (h *host) checkLowest() {
 	switch {
 	case err != nil:
 		h.add(sevError, path, install, "%s: no container starts", err)
-	case !v.AtLeast(1, 2):
-		h.add(sevError, path, install, "is %s, the first of `runtimes` that there is, and 1.2 or later is needed: no container starts", v)
+	case v.Known() != nil:
+		h.add(sevError, path, install, "is %s, the first of `runtimes` that there is: %s: no container starts", v, v.Known())
+	case len(v.Lacks()) > 0:
+		h.add(sevWarning, path, install, "is %s, the first of `runtimes` that there is, with which some things are refused: %s", v, strings.Join(v.Lacks(), "; "))
 	default:
 		h.fine(path, "%s", v)
 	}

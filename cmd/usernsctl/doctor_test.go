@@ -406,7 +406,10 @@ func TestDoctorBroken(t *testing.T) {
 			}
 		}, sevUnknown, "/usr/bin/userns-runtime", "exec format error", "again"},
 		{"no runc", func(t *testing.T, h *host) { t.Helper(); remove(t, h, ownDir) }, sevError, "low-level runtime", "there is none", "make install"},
-		{"an old runc", says(ownDir+"/runc", "runc version 1.1.5+ds1\n"), sevError, ownDir + "/runc", "1.1.5+ds1", "install runc 1.2 or later"},
+		{"an old runc", says(ownDir+"/runc", "runc version 1.1.5+ds1\n"), sevWarning, ownDir + "/runc", "1.1.5+ds1, the first of `runtimes` that there is, with which some things are refused: restore;", "install runc 1.2 or later"},
+		{"a runc that is too old", says(ownDir+"/runc", "runc version 1.0.3\n"), sevError, ownDir + "/runc", "no container starts", "install runc 1.2 or later"},
+		{"crun", says(ownDir+"/runc", "crun version 1.8.1\n"), sevWarning, ownDir + "/runc", "CAP_SYS_ADMIN in a container", "install runc 1.2 or later"},
+		{"another low-level runtime", says(ownDir+"/runc", "youki version 0.3.0\n"), sevError, ownDir + "/runc", "isn't judged by this build", "install runc 1.2 or later"},
 		{"runc is something else", says(ownDir+"/runc", "hello\n"), sevError, ownDir + "/runc", "hello", "install runc"},
 		{"others write to runc", func(t *testing.T, h *host) { t.Helper(); chmod(t, h, ownDir+"/runc", 0o777) }, sevError, "low-level runtime", "0777", "chmod go-w "},
 		{"others write beside runc", func(t *testing.T, h *host) { t.Helper(); chmod(t, h, ownDir, 0o777) }, sevError, ownDir + "/runc", "0777", "chmod go-w "},

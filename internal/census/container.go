@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/userns-runtime/userns-runtime/internal/lease"
+	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
 	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
@@ -66,7 +68,7 @@ func readRecord(path string) (lease.Record, error) {
 	// Not a FIFO that never ends, nor a link to one.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return lease.Record{}, fmt.Errorf("census: %s: %w", path, ErrNoRecord)
+		return crunRecord(filepath.Join(filepath.Dir(path), "config.json"))
 	}
 	if err != nil {
 		return lease.Record{}, fmt.Errorf("census: %w", err)
@@ -93,6 +95,32 @@ func readRecord(path string) (lease.Record, error) {
 		}
 	}
 	return lease.Record{}, fmt.Errorf("census: %s: %w", path, ErrNoRecord)
+}
+
+// crunRecord reads the copy of config.json that crun keeps with its state.
+func crunRecord(path string) (lease.Record, error) {
+	text, err := rootfile.Read(path, maxState, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lease.Record{}, fmt.Errorf("census: %s: %w", path, ErrNoRecord)
+	}
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("census: %w", err)
+	}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return lease.Record{}, fmt.Errorf("census: %s: %w: %w", path, ErrNoRecord, err)
+	}
+	record, ok := spec.Annotations[specpatch.RecordAnnotation]
+	if !ok {
+		return lease.Record{}, fmt.Errorf("census: %s: %w", path, ErrNoRecord)
+	}
+	out, err := lease.ParseRecord(record)
+	if err != nil {
+		return lease.Record{}, fmt.Errorf("census: %s: %w", path, err)
+	}
+	return out, nil
 }
 
 // Differs is what the book says of a container by now that it didn't when the container

@@ -221,8 +221,11 @@ func (e Entry) answersFor(l LiveNS) bool {
 }
 
 // stateName is the file that the low-level runtime makes for a container in the
-// directory of that name below its --root (runc, libcontainer).
-const stateName = "state.json"
+// directory of that name below its --root (runc, libcontainer); crunStateName is crun's.
+const (
+	stateName     = "state.json"
+	crunStateName = "status"
+)
 
 // hasState says whether the low-level runtime has state of the container. The path is one
 // of the mount namespace of whoever started the container; where no process is in
@@ -233,6 +236,9 @@ func (s *Store) hasState(k Key) (bool, error) {
 		return false, err
 	}
 	_, err = os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Lstat(filepath.Join(filepath.Dir(path), crunStateName))
+	}
 	switch {
 	case err == nil:
 		return true, nil

@@ -280,7 +280,11 @@ func (c *call) undoDeleted() error {
 // attend runs the low-level runtime as a child, of a container whose owners on disk have to be changed back
 // when that is over: the runtime itself deletes what it has run in the foreground, and what it can't start.
 func (c *call) attend(low string, p *plan) error {
-	cmd := exec.Command(low, c.inv.Argv()[1:]...)
+	argv, err := c.argv()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(low, argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = c.environ
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -289,7 +293,7 @@ func (c *call) attend(low string, p *plan) error {
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals)
-	err := cmd.Start()
+	err = cmd.Start()
 	if err != nil {
 		signal.Stop(signals)
 		return fmt.Errorf("low-level runtime: %w", err)

@@ -51,7 +51,7 @@ func (c *call) exec(low string) error {
 			return execFailed(err)
 		}
 	}
-	return execFailed(oci.Exec(low, c.inv.Argv(), c.environ, c.caller))
+	return execFailed(c.execLow(low))
 }
 
 // execFailed gives every failure of exec runc's words, and the status by which
@@ -92,6 +92,9 @@ func (c *call) prepareExec(low string, d *decision) (record lease.Record, flags 
 	}
 	if needsProcess(flags) {
 		d.Changes, err = c.makeProcess(bundle, flags)
+		return record, flags, err
+	}
+	if err := c.version.CheckCapNames("--cap", c.inv.Flags.Cap); err != nil {
 		return record, flags, err
 	}
 	// runc takes the process from the bundle as it is on disk now, and its
@@ -237,7 +240,10 @@ func (c *call) record(low string) (record lease.Record, bundle string, err error
 // state asks the low-level runtime, in the caller's own words for its root.
 func (c *call) state(low string) (containerState, error) {
 	args := []string{}
-	if c.inv.Global.RootSet {
+	switch {
+	case c.version.IsCrun():
+		args = append(args, "--root="+c.engineRoot()) // its own default is another
+	case c.inv.Global.RootSet:
 		args = append(args, "--root="+c.inv.Global.Root)
 	}
 	cmd := exec.Command(low, append(args, "state", "--", c.inv.ID)...)

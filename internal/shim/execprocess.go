@@ -44,7 +44,13 @@ func (c *call) giveProcess(field string, raw []byte, process *specs.Process, fla
 		}
 	}
 	changes := specpatch.ApplyProcess(process, processFlags(flags))
+	if err := c.version.CheckCaps(field, process); err != nil {
+		return nil, err
+	}
 	patched, err := oci.EditProcess(raw, edits(changes), process)
+	if err == nil {
+		patched, err = c.version.Spec(patched, process)
+	}
 	if err != nil {
 		return nil, err
 	}

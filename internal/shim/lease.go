@@ -13,7 +13,6 @@ import (
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
-	"github.com/userns-runtime/userns-runtime/internal/oci"
 	"github.com/userns-runtime/userns-runtime/pkg/delegate"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 	"github.com/userns-runtime/userns-runtime/pkg/registry"
@@ -200,14 +199,18 @@ func (c *call) delete(low string) error {
 	store, key, ok := c.leaseOf()
 	copied := c.copied()
 	if !ok && copied == "" && !c.chowned() {
-		return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
+		return c.execLow(low)
 	}
-	cmd := exec.Command(low, c.inv.Argv()[1:]...)
+	argv, err := c.argv()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(low, argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = c.environ
 	// An engine that ends us means the low-level runtime.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
+	err = cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("low-level runtime: %w", err)

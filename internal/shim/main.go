@@ -52,8 +52,10 @@ type call struct {
 	cfg     config.Config
 	log     *report.Log // nil until it is opened
 	// dry says that nothing is to be taken, made or written: see [Foresee].
-	dry   bool
-	store *lease.Store // nil until it is opened
+	dry bool
+	// version is the low-level runtime's, once it is known.
+	version oci.Version
+	store   *lease.Store // nil until it is opened
 	// stuck is root filesystems whose owners on disk are those of containers that have ended.
 	stuck []ChownedLeft
 }
@@ -176,10 +178,19 @@ func (c *call) pass() error {
 	if c.inv.Version {
 		fmt.Printf("%s version %s\n", ProgramName, Version)
 	}
+	if c.version, err = oci.RuntimeVersion(low, versionsDir); err != nil {
+		return err
+	}
+	if c.version.IsCrun() {
+		// Where its state is depends on who calls.
+		if c.subject, err = delegate.Identify(); err != nil {
+			return err
+		}
+	}
 	if c.inv.Verb == "delete" && !c.inv.Help && !c.inv.Version {
 		return c.delete(low)
 	}
-	return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
+	return c.execLow(low)
 }
 
 // configFile reads the configuration that --config names, or the host's.

@@ -73,7 +73,12 @@ func (c *call) overlayRoot() *os.File {
 	if os.Geteuid() != 0 || c.inv.ID == "" || strings.ContainsRune(c.inv.ID, '/') || c.inv.ID == ".." {
 		return nil
 	}
-	proc := openInit(filepath.Join(c.engineRoot(), c.inv.ID, "state.json"))
+	var proc *os.File
+	for _, name := range []string{"state.json", "status"} { // runc's, and crun's
+		if proc = openInit(filepath.Join(c.engineRoot(), c.inv.ID, name)); proc != nil {
+			break
+		}
+	}
 	if proc == nil {
 		return nil
 	}
@@ -145,7 +150,7 @@ func differs(a, b string) (bool, error) {
 	return one != two, err
 }
 
-// openInit opens the directory in /proc of the process that runc's state of a
+// openInit opens the directory in /proc of the process that the low-level runtime's state of a
 // container names as its first; nil if that has ended, and another one may have its
 // number by now.
 func openInit(path string) *os.File {
@@ -164,7 +169,7 @@ func openInit(path string) *os.File {
 	return proc
 }
 
-// readInit is the process that runc's state of a container names as its first,
+// readInit is the process that the low-level runtime's state of a container names as its first,
 // and when that began; 0 if it can't be told. Both are among the first members of
 // a long file, and only the beginning is read.
 func readInit(path string) (pid int, start string) {
@@ -186,9 +191,9 @@ func readInit(path string) (pid int, start string) {
 		var skipped json.RawMessage
 		var to any = &skipped
 		switch name {
-		case "init_process_pid":
+		case "init_process_pid", "pid": // runc's name, and crun's
 			to = &pid
-		case "init_process_start":
+		case "init_process_start", "process-start-time":
 			to = &began
 		}
 		if decoder.Decode(to) != nil {

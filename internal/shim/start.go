@@ -56,7 +56,7 @@ func (c *call) become(low string, p *plan) error {
 			return err
 		}
 	}
-	return oci.Exec(low, c.inv.Argv(), c.environ, c.caller)
+	return c.execLow(low)
 }
 
 // plan is a container that is being started.
@@ -114,6 +114,9 @@ func (c *call) prepare(low string, p *plan, d *decision) error {
 	if err := p.judge(c, grant, owner, d); err != nil {
 		return err
 	}
+	if err := p.checkLowLevel(c); err != nil {
+		return err
+	}
 	if err := p.checkPrivate(c); err != nil {
 		return err
 	}
@@ -121,29 +124,6 @@ func (c *call) prepare(low string, p *plan, d *decision) error {
 		return p.makeRootless(c, low, version, owner, d)
 	}
 	return p.make(c, low, version, owner, d)
-}
-
-// knownRuntime refuses a low-level runtime that may read what it is given in
-// another way than it was judged, or can't do what is needed.
-func (c *call) knownRuntime(low string, d *decision) (oci.Version, error) {
-	cache := versionsDir
-	if c.dry {
-		cache = ""
-	}
-	version, err := oci.RuntimeVersion(low, cache)
-	if err != nil {
-		return oci.Version{}, err
-	}
-	d.Runtime = low + " (" + version.String() + ")"
-	if version.Name != "runc" {
-		return oci.Version{}, fmt.Errorf("low-level runtime: %s is %s, which reads bundles in its own way, and isn't judged by this build: "+
-			"put runc 1.2 or later first in `runtimes` of the configuration", low, version)
-	}
-	if !version.AtLeast(1, 2) {
-		return oci.Version{}, fmt.Errorf("low-level runtime: %s is %s, which can't join a user namespace by its path alone: "+
-			"runc 1.2 or later is needed: install it, or name another one first in `runtimes` of the configuration", low, version)
-	}
-	return version, nil
 }
 
 // absolutePaths settles all paths that runc reads relative to the directory it
@@ -263,7 +243,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 		Owner: owner.Name, Flags: p.verdict.Flags.String(), UIDs: p.uids, GIDs: p.gids,
 		Lines: d.Lines, Method: string(method), Rootfs: source.Name(), Runtime: low + " (" + version.String() + ")",
 	}
-	patched, err := p.patch(userns, record.String(), d)
+	patched, err := p.patch(c, userns, record.String(), d)
 	if err != nil {
 		return err
 	}
@@ -285,7 +265,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 }
 
 // patch makes the config.json that the low-level runtime shall see.
-func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error) {
+func (p *plan) patch(c *call, userns *os.File, record string, d *decision) ([]byte, error) {
 	// Nobody is in a new namespace yet, and nobody but root can get there, so runc may join it
 	// in its own way.
 	path := stageUserNS
@@ -309,12 +289,22 @@ func (p *plan) patch(userns *os.File, record string, d *decision) ([]byte, error
 	if p.wanted.needsSysfs(p.bundle.Spec) {
 		p.plan.Sysfs = stageSysfs
 	}
+	if p.plan.KeepMaps = c.version.NeedsMaps(); p.plan.KeepMaps {
+		var err error
+		if p.plan.UIDs, p.plan.GIDs, err = p.localMaps(c); err != nil {
+			return nil, err
+		}
+	}
 	spec, changes, err := specpatch.Apply(p.bundle.Spec, p.plan)
 	if err != nil {
 		return nil, p.patchError(err)
 	}
 	d.Changes = changes
-	return p.bundle.Patched(edits(changes), spec)
+	patched, err := p.bundle.Patched(edits(changes), spec)
+	if err != nil {
+		return nil, err
+	}
+	return c.version.Spec(patched, spec)
 }
 
 func (p *plan) patchError(err error) error {

@@ -30,6 +30,9 @@ type Plan struct {
 	// UserNS is the path at which the low-level runtime will find that
 	// namespace.
 	UserNS string
+	// KeepMaps says that the low-level runtime joins the namespace only if it finds its maps in the
+	// specification too.
+	KeepMaps bool
 	// Rootless says that the low-level runtime makes that namespace itself, with these maps, which
 	// are counted as it counts IDs. Then UserNS is empty, and owners aren't shifted.
 	Rootless bool
@@ -312,6 +315,10 @@ func (p *patcher) userNamespace() {
 		linux.Namespaces[i].Path = p.plan.UserNS
 		p.change(before, p.plan.UserNS, why, "linux", "namespaces", strconv.Itoa(i), "path")
 	}
+	if p.plan.KeepMaps {
+		p.maps("the low-level runtime takes them for those of the namespace")
+		return
+	}
 	const gone = "the namespace has these maps already"
 	if linux.UIDMappings != nil {
 		p.change(linux.UIDMappings, nil, gone, "linux", "uidMappings")
@@ -323,7 +330,7 @@ func (p *patcher) userNamespace() {
 	}
 }
 
-// ownNamespace gives the maps.
+// ownNamespace asks for a namespace with the maps.
 func (p *patcher) ownNamespace() {
 	const why = "the low-level runtime makes the user namespace with them"
 	linux := p.spec.Linux
@@ -332,6 +339,12 @@ func (p *patcher) ownNamespace() {
 		linux.Namespaces = append(slices.Clone(linux.Namespaces), added)
 		p.change(nil, added, why, "linux", "namespaces", "-")
 	}
+	p.maps(why)
+}
+
+// maps gives the maps.
+func (p *patcher) maps(why string) {
+	linux := p.spec.Linux
 	for _, side := range []struct {
 		name string
 		to   *[]specs.LinuxIDMapping

@@ -95,6 +95,13 @@ func TestApply(t *testing.T) {
 			changes: []string{"linux.namespaces.2.path", "linux.uidMappings", "linux.gidMappings", "root.path", "annotations.io.userns-runtime.record"},
 			check:   func(s *specs.Spec) bool { return s.Linux.UIDMappings == nil && s.Linux.GIDMappings == nil },
 		},
+		"maps kept for a low-level runtime that wants them": {
+			plan:    func(p *Plan) { p.KeepMaps = true },
+			changes: []string{"linux.namespaces.-", "linux.uidMappings", "linux.gidMappings", "root.path", "annotations.io.userns-runtime.record"},
+			check: func(s *specs.Spec) bool {
+				return s.Linux.Namespaces[2].Path == "/run/ns" && slices.Equal(s.Linux.UIDMappings, mapping) && slices.Equal(s.Linux.GIDMappings, mapping)
+			},
+		},
 		"every flag": {
 			plan:    func(p *Plan) { p.DenySetgroups, p.NoNewPrivs = true, true },
 			changes: []string{"linux.namespaces.-", "root.path", "process.noNewPrivileges", "process.user.additionalGids", "annotations.io.userns-runtime.record"},

@@ -397,10 +397,6 @@ requires() {
 		bindfs)
 			[[ -c /dev/fuse ]] && command -v bindfs >/dev/null || skip "needs /dev/fuse and bindfs"
 			;;
-		old-runc)
-			[[ $(/usr/sbin/runc --version 2>/dev/null | head -n 1) =~ ^runc\ version\ 1\.[01]\. ]] ||
-				skip "/usr/sbin/runc isn't a runc before 1.2"
-			;;
 		freezer) [[ -d /sys/fs/cgroup/freezer || -f /sys/fs/cgroup/cgroup.controllers ]] || skip "no freezer cgroup" ;;
 		*)
 			echo "requires: unknown word: $word"

@@ -363,10 +363,13 @@ load helpers
 }
 
 @test "refuse: a low-level runtime that isn't runc, or isn't root's" {
-	printf '#!/bin/sh\necho crun version 1.14\n' >"$W/crun"
-	chmod 0755 "$W/crun"
-	RUNTIMES="\"$W/crun\"" config
-	refused "$W/crun is crun 1.14.*runc 1.2 or later" run -b "$B" "$CT"
+	local said
+	for said in "youki version 0.3" "crun version 1.7.2" "crun version 0.17"; do
+		printf '#!/bin/sh\necho %s\n' "$said" >"$W/other"
+		chmod 0755 "$W/other"
+		RUNTIMES="\"$W/other\"" config
+		refused "$W/other is ${said/ version/}.*runc 1.2 or later" run -b "$B" "$CT"
+	done
 	cp "$RUNC" "$W/runc"
 	RUNTIMES="\"$W/runc\"" config
 	must ours run -b "$B" "$CT"
@@ -375,9 +378,10 @@ load helpers
 }
 
 @test "refuse: a runc that is too old" {
-	requires old-runc
-	RUNTIMES='"/usr/sbin/runc"' config
-	refused '/usr/sbin/runc is runc 1\.[01]\..*runc 1.2 or later is needed' run -b "$B" "$CT"
+	printf '#!/bin/sh\necho runc version 1.0.3\n' >"$W/runc"
+	chmod 0755 "$W/runc"
+	RUNTIMES="\"$W/runc\"" config
+	refused "$W/runc is runc 1\.0\.3: .*runc 1.2 or later is needed" run -b "$B" "$CT"
 	refused 'runc 1.2 or later is needed' create -b "$B" "$CT"
 }
 

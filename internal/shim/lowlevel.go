@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/userns-runtime/userns-runtime/internal/oci"
+)
+
+// knownRuntime refuses a low-level runtime that may read what it is given in
+// another way than it was judged, or can't do what is needed.
+func (c *call) knownRuntime(low string, d *decision) (oci.Version, error) {
+	cache := versionsDir
+	if c.dry {
+		cache = ""
+	}
+	version, err := oci.RuntimeVersion(low, cache)
+	if err != nil {
+		return oci.Version{}, err
+	}
+	d.Runtime = low + " (" + version.String() + ")"
+	c.version = version
+	if err := version.Known(); err != nil {
+		return oci.Version{}, fmt.Errorf("low-level runtime: %s is %s: %w: install it, or name another one first in `runtimes` of the configuration", low, version, err)
+	}
+	if err := version.Refuse(c.inv.Verb); err != nil {
+		return oci.Version{}, fmt.Errorf("low-level runtime: %w", err)
+	}
+	if c.rootless() && len(version.Lacks()) > 0 {
+		return oci.Version{}, fmt.Errorf("low-level runtime: %s is %s, by which no container is started without root: put runc 1.2 or later first in `runtimes` of the configuration", low, version)
+	}
+	// What it hasn't got is said before anything is made.
+	_, err = c.argv()
+	return version, err
+}
+
+// argv is the command line that the low-level runtime is given.
+func (c *call) argv() ([]string, error) { return c.inv.ArgvFor(c.version, c.engineRoot()) }
+
+// checkLowLevel refuses what the low-level runtime would do in another way than is promised.
+func (p *plan) checkLowLevel(c *call) error {
+	if err := c.version.CheckSpec(p.bundle.Spec); err != nil {
+		return p.patchError(err)
+	}
+	// Whoever has its IDs in another container of a shared range could trace it as well.
+	if c.version.IsCrun() && (p.wanted.userns != nil || p.nsOwner != nil || p.verdict.Flags.Shared) {
+		return fmt.Errorf("low-level runtime: %s enters a user namespace in a process that can be traced meanwhile by whoever is in there, or has its IDs, and others may: "+
+			"put runc 1.2 or later first in `runtimes` of the configuration", c.version)
+	}
+	if c.version.NeedsMaps() && p.wanted.joins.network != networkOwn && p.wanted.joins.files[specs.NetworkNamespace] != nil {
+		return fmt.Errorf("low-level runtime: linux.namespaces: network: path: %s enters the user namespace first, which has no right to a network namespace of the host's account: "+
+			"put runc 1.2 or later first in `runtimes` of the configuration", c.version)
+	}
+	return nil
+}
+
+// execLow becomes the low-level runtime.
+func (c *call) execLow(low string) error {
+	argv, err := c.argv()
+	if err != nil {
+		return err
+	}
+	return oci.Exec(low, argv, c.environ, c.caller)
+}
