@@ -150,6 +150,13 @@ func (r Request) overlay() *mountinfo.Info {
 	return nil
 }
 
+// Layered says whether the source is an overlay of layers, the kernel's or one of FUSE, for which
+// a change of any file is a copy in the upper one.
+func (r Request) Layered() bool {
+	info, err := mountOf(r.Source, r.Mounts)
+	return r.Method() == Overlay || err == nil && info.FSType == "fuse.fuse-overlayfs"
+}
+
 // bind mounts the source itself, shifted if it is to be.
 func (r Request) bind() error {
 	tree, err := r.clone()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/moby/sys/mountinfo"
@@ -39,7 +40,7 @@ func (p *plan) chooseShift(c *call, r *rootfs.Request) error {
 	switch err = r.Try(); {
 	case !errors.Is(err, rootfs.ErrNoIDMap):
 		return chown.Taken(journal) // what else is wrong is said by Prepare
-	case r.Method() == rootfs.Overlay:
+	case r.Layered():
 		// Other containers have the lower layers too. A change through the overlay would copy every file of the
 		// image into the container's layer, where `docker commit` and `docker diff` would find them, with
 		// owners that mean nothing elsewhere; and without the engine's mount there would be no way back.
@@ -118,28 +119,24 @@ func UndoChowned(store *lease.Store, own *lease.Key) ([]ChownedLeft, error) {
 	if err != nil {
 		return nil, err
 	}
-	ended := func(j chown.Journal) (bool, error) {
-		if j.Boot != boot || own != nil && keyOf(j) == *own {
-			return true, nil
-		}
-		held, err := store.List()
-		for _, h := range held {
-			if h.Key == keyOf(j) && h.State != lease.Ended {
-				return false, err
-			}
-		}
-		return true, err
+	lives := func(j chown.Journal, held []lease.Status) bool {
+		return j.Boot == boot && (own == nil || keyOf(j) != *own) && slices.ContainsFunc(held, func(h lease.Status) bool {
+			return h.Key == keyOf(j) && h.State != lease.Ended
+		})
+	}
+	held, err := store.List()
+	if err != nil {
+		return nil, err
 	}
 	var out []ChownedLeft
 	for _, j := range all {
-		over, err := ended(j)
-		if err != nil {
-			return out, err
-		}
-		if !over {
+		if lives(j, held) {
 			continue
 		}
-		did, err := undoChowned(store, j, boot, ended)
+		did, err := undoChowned(store, j, boot, func(j chown.Journal) (bool, error) {
+			held, err := store.List()
+			return !lives(j, held), err
+		})
 		if did || err != nil {
 			out = append(out, ChownedLeft{j, err})
 		}

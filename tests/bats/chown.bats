@@ -217,6 +217,34 @@ hard() {
 	umount "$B/rootfs" "$W/engine/ram"
 }
 
+@test "chown: so is one of FUSE" {
+	[[ -c /dev/fuse ]] && command -v fuse-overlayfs >/dev/null || skip "needs /dev/fuse and fuse-overlayfs"
+	mkdir -p "$W"/{lower,upper,work}
+	cp -a "$B/rootfs/." "$W/lower"
+	fuse-overlayfs -f -o "lowerdir=$W/lower,upperdir=$W/upper,workdir=$W/work" "$B/rootfs" </dev/null >/dev/null 2>&1 3>&- &
+	FUSE=$!
+	disown
+	eventually mountpoint -q "$B/rootfs"
+	WRITES=1
+	config 'shift = "chown"'
+	refused "on fuse: owners on it can't be shifted.*shift = 'chown' doesn't change an overlay" run -b "$B" "$CT"
+	is "" "$(ls -A "$W/upper")" "the upper layer"
+}
+
+@test "chown: plan says so, and changes nothing" {
+	rootfs_on ramfs
+	must "$CTL" plan --bundle "$B" --config "$CONF" --json
+	is chown "$(jq -r .rootfs <<<"$output")" "plan"
+	restored
+	ln "$B/rootfs/bin/busybox" "$B/rootfs/tmp/second"
+	mkdir "$B/rootfs/root/in"
+	mv "$B/rootfs/tmp/second" "$B/rootfs/root/in"
+	update_config '.root.path = "rootfs/root/in"'
+	try "$CTL" plan --bundle "$B" --config "$CONF" --json
+	has "$output$errput" "second has 2 names, 1 of them here"
+	rm -r "$B/rootfs/root/in"
+}
+
 @test "chown: what can be idmapped is never changed" {
 	config 'shift = "chown"'
 	process stat -c '%u:%g' /bin
