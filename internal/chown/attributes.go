@@ -185,7 +185,7 @@ const (
 // mark is what a change of the owner takes away from a file, and which file that is. Neither its
 // size nor the time of its last change are touched by anything that is done here.
 type mark struct {
-	Path  []byte `json:"path"`
+	ID    fileID `json:"id"`
 	Mode  uint32 `json:"mode"`
 	Caps  []byte `json:"caps,omitempty"`
 	Size  int64  `json:"size"`
@@ -198,7 +198,7 @@ func markOf(f *file, have map[string][]byte) (m mark, ok bool) {
 		return mark{}, false
 	}
 	m = mark{
-		Path: []byte(f.path), Mode: f.stat.Mode & (linux.TypeMask | twelve), Caps: have[xattrCaps],
+		ID: f.id, Mode: f.stat.Mode & (linux.TypeMask | twelve), Caps: have[xattrCaps],
 		Size: f.stat.Size, MTime: f.stat.MTime.UnixNano(),
 	}
 	return m, m.Mode&killed != 0 || m.Caps != nil

@@ -70,13 +70,12 @@ func Shift(j Journal, root *os.File, progress Progress) error {
 	}
 	found, err := look(root, shift{uids: h.UIDs, gids: h.GIDs}, true)
 	if err == nil {
-		h.Marks = found.marks
-		err = h.save()
+		err = h.begun(Shifting)(found.marks) // nothing was changed yet
 	}
 	if err != nil {
 		return errors.Join(refused(root, err), h.drop())
 	}
-	err = change(root, shift{uids: h.UIDs, gids: h.GIDs}, h.Marks, found.files, progress)
+	err = rounds(root, shift{uids: h.UIDs, gids: h.GIDs}, found, nil, h.begun(Shifting), progress)
 	if err == nil {
 		err = h.settled(root, Shifted)
 	}
@@ -88,13 +87,17 @@ func Shift(j Journal, root *os.File, progress Progress) error {
 	return nil
 }
 
+// begun writes down what a round will take from files.
+func (h *Held) begun(state State) func([]mark) error {
+	return func(marks []mark) error {
+		h.State, h.Marks = state, marks
+		return h.save()
+	}
+}
+
 // settled waits until all of it is on disk before the journal forgets how to do it.
 func (h *Held) settled(root *os.File, to State) error {
-	fd, err := linux.At{Dir: linux.FD(root.Fd()), Name: "."}.OpenDir()
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(fd.SyncFilesystem(), fd.Close()); err != nil {
+	if err := flush(root); err != nil {
 		return err
 	}
 	h.State, h.Marks = to, nil
@@ -125,34 +128,11 @@ func (h *Held) Restore(root *os.File, progress Progress) error {
 	}
 	back := shift{h.UIDs, h.GIDs, true}
 	found, err := look(root, back, false)
-	if err != nil {
-		return failed(err)
-	}
-	// Of a change that was ended in the middle, what it took is known by its journal alone.
-	have := make(map[string]int, len(found.marks))
-	for i, m := range found.marks {
-		have[string(m.Path)] = i
-	}
-	for _, m := range h.Marks {
-		if i, ok := have[string(m.Path)]; !ok {
-			found.marks = append(found.marks, m)
-		} else if now := &found.marks[i]; now.Size == m.Size && now.MTime == m.MTime {
-			now.Mode |= m.Mode & killed
-			if now.Caps == nil {
-				now.Caps = m.Caps
-			}
-		}
-	}
-	h.State, h.Marks = Restoring, found.marks
-	if err := h.save(); err != nil {
-		return failed(err)
-	}
-	if err := change(root, back, h.Marks, found.files, progress); err != nil {
-		return failed(err)
-	}
-	fd, err := linux.At{Dir: linux.FD(root.Fd()), Name: "."}.OpenDir()
 	if err == nil {
-		err = errors.Join(fd.SyncFilesystem(), fd.Close())
+		err = rounds(root, back, found, h.Marks, h.begun(Restoring), progress)
+	}
+	if err == nil {
+		err = flush(root)
 	}
 	if err != nil {
 		return failed(err)

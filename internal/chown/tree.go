@@ -25,8 +25,13 @@ var errRestless = errors.New("somebody writes to it faster than its owners can b
 // survey is what a tree is found to be before anything is changed.
 type survey struct {
 	files int
-	marks []mark
+	marks []mark // of files whose owner is to be changed; not of all that there are, if
+	more  bool
 }
+
+// maxMarks is how many files that lose something are changed in one round, each with a journal of its own: root
+// inside may make millions of setuid programs.
+var maxMarks = 10000
 
 // look goes over the tree and changes nothing. With fresh it refuses what couldn't be undone,
 // or would change more than the tree.
@@ -43,8 +48,12 @@ func look(root *os.File, s shift, fresh bool) (survey, error) {
 		if err != nil {
 			return err
 		}
-		if m, ok := markOf(f, have); ok {
-			out.marks = append(out.marks, m)
+		if m, ok := markOf(f, have); ok && s.changes(f) {
+			if len(out.marks) < maxMarks {
+				out.marks = append(out.marks, m)
+			} else {
+				out.more = true
+			}
 		}
 		if !fresh {
 			return nil
@@ -56,7 +65,7 @@ func look(root *os.File, s shift, fresh bool) (survey, error) {
 		if f.stat.Links > 1 && !f.stat.IsDir() {
 			key := [3]uint64{uint64(f.stat.DevMajor), uint64(f.stat.DevMinor), f.stat.Inode}
 			if several[key] == nil {
-				several[key] = &links{path: f.path}
+				several[key] = &links{path: f.path()}
 			}
 			several[key].seen++
 			several[key].all = f.stat.Links
@@ -84,18 +93,75 @@ func look(root *os.File, s shift, fresh bool) (survey, error) {
 	return out, nil
 }
 
-// change goes over the tree until all of it is as s says.
+// rounds changes the whole tree; begun is told the marks of a round before it begins. before is those of one that
+// was ended in the middle.
+func rounds(root *os.File, s shift, first survey, before []mark, begun func([]mark) error, progress Progress) error {
+	for found, err := first, error(nil); ; found, err = look(root, s, false) {
+		if err != nil {
+			return err
+		}
+		found.take(before)
+		before = nil
+		if err := begun(found.marks); err != nil {
+			return err
+		}
+		if err := change(root, s, found.marks, found.files, progress); err != nil || !found.more {
+			return err
+		}
+		// The next journal knows nothing of these files.
+		if err := flush(root); err != nil {
+			return err
+		}
+		progress = nil
+	}
+}
+
+// flush waits until all that was done to the tree's filesystem is on disk.
+func flush(root *os.File) error {
+	fd, err := linux.At{Dir: linux.FD(root.Fd()), Name: "."}.OpenDir()
+	if err != nil {
+		return err
+	}
+	return errors.Join(fd.SyncFilesystem(), fd.Close())
+}
+
+// take adds what files have lost by a change that was ended in the middle: only its marks know that.
+func (v *survey) take(before []mark) {
+	have := make(map[fileID]int, len(v.marks))
+	for i, m := range v.marks {
+		have[m.ID] = i
+	}
+	for _, m := range before {
+		i, ok := have[m.ID]
+		if !ok {
+			v.marks = append(v.marks, m)
+		} else if now := &v.marks[i]; now.Size == m.Size && now.MTime == m.MTime {
+			now.Mode |= m.Mode & killed
+			if now.Caps == nil {
+				now.Caps = m.Caps
+			}
+		}
+	}
+}
+
+// changes says whether the file's owner is to be changed.
+func (s shift) changes(f *file) bool {
+	return s.uid(f.stat.UID) != f.stat.UID || s.gid(f.stat.GID) != f.stat.GID
+}
+
+// change goes over the tree until all of it is as s says, but for files that would lose what no mark
+// tells of.
 func change(root *os.File, s shift, marks []mark, files int, progress Progress) error {
-	byPath := make(map[string]mark, len(marks))
+	byID := make(map[fileID]mark, len(marks))
 	for _, m := range marks {
-		byPath[string(m.Path)] = m
+		byID[m.ID] = m
 	}
 	for pass := range passes {
 		changed, done := 0, 0
 		err := walk(root, func(f *file) error {
-			did, err := s.apply(f, byPath)
+			did, err := s.apply(f, byID)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return explain(named(f.path, err))
+				return explain(named(f.path(), err))
 			}
 			if did {
 				changed++
@@ -124,10 +190,15 @@ func explain(err error) error {
 }
 
 // apply changes the owner of one file, and gives it back what that takes away.
-func (s shift) apply(f *file, marks map[string]mark) (changed bool, err error) {
+func (s shift) apply(f *file, marks map[fileID]mark) (changed bool, err error) {
 	have, err := f.xattrs()
 	if err != nil {
 		return false, err
+	}
+	m, marked := marks[f.id]
+	marked = marked && m.is(f)
+	if _, loses := markOf(f, have); loses && !marked && s.changes(f) {
+		return false, nil // in a later round
 	}
 	for _, name := range []string{xattrACL, xattrDefaultACL} {
 		if to := s.acl(have[name]); !slices.Equal(to, have[name]) {
@@ -138,7 +209,7 @@ func (s shift) apply(f *file, marks map[string]mark) (changed bool, err error) {
 		}
 	}
 	mode, caps := f.stat.Mode&twelve, have[xattrCaps]
-	if m, ok := marks[f.path]; ok && m.is(f) {
+	if marked {
 		mode |= m.Mode & killed
 		if caps == nil {
 			caps = m.Caps

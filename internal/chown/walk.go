@@ -3,20 +3,46 @@
 package chown
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 )
 
-// file is one name in the tree.
+// file is one name in the tree. Root inside made it as deep as it liked, so that a path can be
+// longer than all that fits into memory: there is one only for people.
 type file struct {
 	at   linux.At
-	path string // below the tree's root, which is "."
+	in   *file  // the directory; nil for the tree's root
+	id   fileID // of the path
 	stat linux.Stat
+}
+
+// fileID stands for a path.
+type fileID [16]byte
+
+// entry is the file of that name in the directory, which is open on dir.
+func (f *file) entry(dir linux.FD, name string) *file {
+	sum := sha256.Sum256(append(f.id[:], name...))
+	return &file{at: linux.At{Dir: dir, Name: name}, in: f, id: fileID(sum[:len(fileID{})])}
+}
+
+// path is the path below the tree's root, which is "."; of a deep one its end.
+func (f *file) path() string {
+	if f.in == nil {
+		return "."
+	}
+	path := f.at.Name
+	for up := f.in; up.in != nil; up = up.in {
+		if len(path) > 1024 {
+			return ".../" + path
+		}
+		path = up.at.Name + "/" + path
+	}
+	return path
 }
 
 func (f *file) isSymlink() bool { return f.stat.Mode&linux.TypeMask == linux.TypeSymlink }
@@ -39,7 +65,7 @@ func walk(root *os.File, visit func(*file) error) error {
 	if err != nil {
 		return err
 	}
-	top := &file{at: linux.At{Dir: fd}, path: "."}
+	top := &file{at: linux.At{Dir: fd}}
 	if top.stat, err = top.at.Stat(); err != nil {
 		return errors.Join(err, fd.Close())
 	}
@@ -61,7 +87,7 @@ func (w *walker) below(dir linux.FD, of *file) (linux.FD, error) {
 	for {
 		some, err := dir.Names(w.buf)
 		if err != nil {
-			return dir, named(of.path, err)
+			return dir, named(of.path(), err)
 		}
 		if len(some) == 0 {
 			break
@@ -69,7 +95,7 @@ func (w *walker) below(dir linux.FD, of *file) (linux.FD, error) {
 		names = append(names, some...)
 	}
 	for _, name := range names {
-		f := &file{at: linux.At{Dir: dir, Name: name}, path: filepath.Join(of.path, name)}
+		f := of.entry(dir, name)
 		var err error
 		if f.stat, err = f.at.Stat(); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -84,7 +110,7 @@ func (w *walker) below(dir linux.FD, of *file) (linux.FD, error) {
 			continue
 		}
 		if err != nil {
-			return dir, named(f.path, err)
+			return dir, named(f.path(), err)
 		}
 		if !f.stat.IsDir() {
 			continue
@@ -103,10 +129,10 @@ func (w *walker) enter(dir linux.FD, f, of *file) (linux.FD, error) {
 		return dir, nil // it is something else by now, and the next pass finds it
 	}
 	if err != nil {
-		return dir, named(f.path, err)
+		return dir, named(f.path(), err)
 	}
 	if now, err := (linux.At{Dir: child}).Stat(); err != nil || !now.Same(&f.stat) || now.MountID != w.mount {
-		return dir, named(f.path, errors.Join(errMoved, err, child.Close()))
+		return dir, named(f.path(), errors.Join(errMoved, err, child.Close()))
 	}
 	if err := dir.Close(); err != nil {
 		return -1, errors.Join(err, child.Close())
@@ -120,10 +146,10 @@ func (w *walker) enter(dir linux.FD, f, of *file) (linux.FD, error) {
 	}
 	back, err := linux.At{Dir: child, Name: ".."}.OpenDir()
 	if err = errors.Join(err, child.Close()); err != nil {
-		return -1, named(of.path, err)
+		return -1, named(of.path(), err)
 	}
 	if now, err := (linux.At{Dir: back}).Stat(); err != nil || !now.Same(&of.stat) || now.MountID != w.mount {
-		return -1, named(of.path, errors.Join(errMoved, err, back.Close()))
+		return -1, named(of.path(), errors.Join(errMoved, err, back.Close()))
 	}
 	return back, nil
 }
