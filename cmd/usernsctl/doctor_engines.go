@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/engines"
 	"github.com/userns-runtime/userns-runtime/internal/rootfile"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
@@ -267,7 +268,10 @@ func (h *host) checkFilesystem(s engines.Setup, store engines.Store) {
 	if !there {
 		what += " (which will lie in " + dir + ")"
 	}
+	_, plain := plainDirs[s.Engine][store.Driver]
 	switch {
+	case errors.Is(err, rootfs.ErrNoIDMap) && plain && h.config.Shift == config.ShiftChown:
+		h.fine(s.Engine, "its files, in %s, can't be shifted, and their owners are changed on disk (shift = 'chown')", what)
 	case errors.Is(err, rootfs.ErrNoIDMap):
 		h.add(sevError, s.Engine,
 			"put it on ext4, xfs, btrfs or tmpfs: "+settingOf(s, `write "data-root": "DIRECTORY"`, `write graphroot = "DIRECTORY"`, `write root = "DIRECTORY"`),

@@ -687,6 +687,17 @@ func TestDoctorStillSound(t *testing.T) {
 			t.Helper()
 			put(t, h, "/etc/usernamespaces", "dockroot:1879048192:65536:\ndockroot:1879048192:65536:\nk:200000:65536:\n")
 		},
+		"a store that can't be shifted, and owners that are changed on disk": func(t *testing.T, h *host) {
+			t.Helper()
+			put(t, h, "/etc/userns-runtime/config.toml", "shift = 'chown'\nrootfs-dirs = ['/var/lib/docker/vfs/dir']\n")
+			put(t, h, "/etc/docker/daemon.json", fmt.Sprintf(gateOr(`"storage-driver": "vfs", `), ""))
+			h.try.idmap = func(dir string) error {
+				if dir == h.path("/var/lib/docker") {
+					return fmt.Errorf("%s: on nfs: %w", dir, rootfs.ErrNoIDMap)
+				}
+				return nil
+			}
+		},
 		"keyrings enough": func(t *testing.T, h *host) {
 			t.Helper()
 			put(t, h, "/etc/usernamespaces", "dockroot:1879048192:65536:shared\n")
