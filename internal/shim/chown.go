@@ -30,11 +30,15 @@ import (
 
 // chooseShift finds out whether the owners have to be changed on disk, and whether they can be.
 func (p *plan) chooseShift(c *call, r *rootfs.Request) error {
+	may := c.cfg.Shift == config.ShiftChown && r.UserNS != nil
+	if !c.subject.IsRoot() || !may && !chown.Any() {
+		return nil
+	}
 	journal, err := p.chownJournal(c, r.Source, r.Mounts)
 	if err != nil {
 		return err
 	}
-	if c.cfg.Shift != config.ShiftChown || !c.subject.IsRoot() || r.UserNS == nil {
+	if !may {
 		return chown.Taken(journal)
 	}
 	switch err = r.Try(); {
@@ -304,7 +308,9 @@ func (c *call) attend(low string, p *plan) error {
 	}
 	// Whether it lives on is told by what the runtime left, and by processes: our hold on the lease says that
 	// it is starting.
-	p.lease.Close()
+	if p.lease != nil {
+		p.lease.Close()
+	}
 	leaveStage()
 	err = c.undoOwn(false)
 	status := statusOf(exit)

@@ -453,3 +453,28 @@ few() {
 	is got "$(<"$W/it.out")" output
 	restored
 }
+
+@test "chown: two at once on one root filesystem: one of them gets it" {
+	rootfs_on ramfs
+	book "dockroot:$START:$COUNT:" "dockroot:$((START + COUNT)):$((3 * COUNT)):"
+	cp -a "$UR_TEMPLATE" "$W/other"
+	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$CT-a"
+	jq --arg root "$B/rootfs" --arg path "/$CT-b" '.root.path = $root | .linux.cgroupsPath = $path' <"$B/config.json" >"$W/other/config.json"
+	config 'shift = "chown"' "rootfs-dirs = [\"$B\"]"
+	local n a b ended
+	for n in 1 2 3; do
+		spawn a ours create -b "$B" "$CT-a"
+		a=$pid
+		spawn b ours create -b "$W/other" "$CT-b"
+		b=$pid
+		reap "$a"
+		ended=$status
+		reap "$b"
+		is 1 "$((ended + status))" "one of them"
+		has "$(cat "$W/a.err" "$W/b.err")" "its owners on disk are those of container"
+		is 1 "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" "$B/rootfs" | sort -u | wc -l)" "owners"
+		ours delete -f "$CT-a" 2>/dev/null || true
+		ours delete -f "$CT-b" 2>/dev/null || true
+		restored
+	done
+}
