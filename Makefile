@@ -99,7 +99,7 @@ fuzz: ## Every fuzz test for FUZZTIME each (10s)
 bench: build ## Time and memory against plain runc; BENCHFLAGS='-n 100 -json' (root)
 	@go run ./tests/cmd/bench $(BENCHFLAGS)
 
-# In 223 cases of Docker alone, with three daemons at once: the better part of an hour on two cores.
+# Hundreds of cases, with three daemons at once: half an hour on two cores. `make test` has a short cut of it.
 .PHONY: matrix
 matrix: build ## Each way of starting a container under runc and under this, compared (root)
 	@tests/matrix/options

@@ -71,7 +71,8 @@ tidy() {
 	local ids
 	{
 		podman pod rm -a -f -t 0
-		podman rm -a -f -t 0
+		# One that another's namespaces come from goes at the second call.
+		podman rm -a -f -t 0 || podman rm -a -f -t 0
 		podman volume rm -a -f
 		mapfile -t ids < <(podman images -a --format '{{.Repository}}:{{.Tag}} {{.ID}}' | grep -vE '^localhost/busybox:latest ' | cut -d' ' -f2 | sort -u)
 		((${#ids[@]} == 0)) || podman rmi -f "${ids[@]}"
