@@ -212,12 +212,16 @@ func (v Version) CheckCapNames(field string, names []string) error {
 	return nil
 }
 
-// Spec is config.json for this low-level runtime: edited, whose every byte that wasn't changed is the engine's,
-// or for crun what was read of it. crun's parser tells upper from lower case, and takes comments: it gets
-// nothing that wasn't judged.
-func (v Version) Spec(edited []byte, spec any) ([]byte, error) {
+// Spec is a specification, or its process, for this low-level runtime: edited, whose every byte that wasn't changed
+// is the engine's, or for crun what is read of it into whole, which is empty. crun's parser tells upper from lower
+// case, and takes comments: it gets what runc would read. whole has the members that nobody judges too, such as
+// limits and the seccomp filter.
+func (v Version) Spec(edited []byte, whole any) ([]byte, error) {
 	if !v.IsCrun() {
 		return edited, nil
 	}
-	return json.Marshal(spec)
+	if err := json.Unmarshal(edited, whole); err != nil {
+		return nil, err
+	}
+	return json.Marshal(whole)
 }

@@ -150,12 +150,18 @@ func TestCheckSpecForCrun(t *testing.T) {
 }
 
 func TestSpecForCrun(t *testing.T) {
-	edited := []byte(`{"OCIVERSION": "1.0.2", "process": null}`)
-	spec := &specs.Spec{Version: "1.0.2"}
-	if got, err := old.Spec(edited, spec); err != nil || string(got) != string(edited) {
-		t.Errorf("runc: %s, %v", got, err)
-	}
-	if got, err := crun.Spec(edited, spec); err != nil || string(got) != `{"ociVersion":"1.0.2"}` {
-		t.Errorf("crun: %s, %v", got, err)
+	for edited, want := range map[string]string{
+		`{"OCIVERSION": "1.0.2", "process": null}`: `{"ociVersion":"1.0.2"}`,
+		// What nobody judges comes along.
+		`{"ociVersion": "1.0.2", "linux": {"RESOURCES": {"pids": {"limit": 7}}, "seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}}`: `{"ociVersion":"1.0.2","linux":{"resources":{"pids":{"limit":7}},"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}`,
+		// What is none of a specification's doesn't.
+		`{"ociVersion": "1.0.2", "x": 1}`: `{"ociVersion":"1.0.2"}`,
+	} {
+		if got, err := old.Spec([]byte(edited), new(specs.Spec)); err != nil || string(got) != edited {
+			t.Errorf("runc: %s, %v", got, err)
+		}
+		if got, err := crun.Spec([]byte(edited), new(specs.Spec)); err != nil || string(got) != want {
+			t.Errorf("crun: %s, %v, want %s", got, err, want)
+		}
 	}
 }

@@ -49,7 +49,7 @@ func (c *call) giveProcess(field string, raw []byte, process *specs.Process, fla
 	}
 	patched, err := oci.EditProcess(raw, edits(changes), process)
 	if err == nil {
-		patched, err = c.version.Spec(patched, process)
+		patched, err = c.version.Spec(patched, new(specs.Process))
 	}
 	if err != nil {
 		return nil, err

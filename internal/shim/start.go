@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/chown"
@@ -304,7 +305,7 @@ func (p *plan) patch(c *call, userns *os.File, record string, d *decision) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return c.version.Spec(patched, spec)
+	return c.version.Spec(patched, new(specs.Spec))
 }
 
 func (p *plan) patchError(err error) error {

@@ -181,6 +181,29 @@ binds() {
 	each binds
 }
 
+# What nobody judges is the low-level runtime's all the same.
+limits() {
+	update_config '.linux.resources += {pids: {limit: 7}, memory: {limit: 67108864}}
+		| .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", syscalls: [{names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO"}]}'
+	up plain
+	up ours
+	same exec "$CT" sh -c 'grep Seccomp: /proc/self/status; mkdir /tmp/new 2>&1; true'
+	has "$output" "^Seccomp:.*2"
+	has "$output" "Operation not permitted"
+	local controller file
+	for controller in pids/pids.max memory/memory.limit_in_bytes; do
+		file=/sys/fs/cgroup/${controller%/*}/$CT-ours/${controller#*/}
+		[[ -e $file ]] || file=/sys/fs/cgroup/$CT-ours/${controller#*/}
+		[[ -e $file ]] || file=${file%/*}/memory.max
+		has "7 67108864" "\\b$(<"$file")\\b"
+	done
+	down plain
+	down ours
+	update_config 'del(.linux.seccomp, .linux.resources.pids, .linux.resources.memory)'
+}
+
+@test "lowlevel: limits and the seccomp filter of the bundle" { each limits; }
+
 hooks() {
 	cat >"$W/hook" <<-EOF
 		#!/bin/sh
