@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -20,8 +22,8 @@ import (
 // A container that has its PID or IPC namespace in common with the host can't mount what shows it:
 // the kernel lets only the namespace's owner do that, who is the host's root. So it is mounted in the
 // stage, as plain runc would inside. Root inside is nobody there: of the host's processes it sees what
-// every user of the host sees (hidepid holds), and can neither signal nor trace them; /proc/sys is
-// the host's root's.
+// every user of the host sees (what hidepid hides from them, too), and can neither signal nor trace them;
+// /proc/sys is the host's root's.
 
 // hostsPaths is where those mounts are staged, by their index.
 func (p *plan) hostsPaths() map[int]string {
@@ -46,11 +48,18 @@ func (p *plan) stageHosts() error {
 }
 
 func stageHostsMount(m specs.Mount, target string) error {
-	made, _ := specpatch.HostsOptions(m)
+	asked, _ := specpatch.HostsOptions(m)
+	made := asked
+	if m.Type == "proc" {
+		var err error
+		if made, err = hiding(asked); err != nil {
+			return err
+		}
+	}
 	_, attrs := bindAttrs(m.Options)
 	attrs = append([]linux.Attrs{{Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}}, attrs...)
 	tree, err := mountHosts(m.Type, made)
-	if errors.Is(err, unix.EPERM) && len(made) == 0 {
+	if errors.Is(err, unix.EPERM) && len(asked) == 0 {
 		// The caller is root of a user namespace only, whose PID and IPC namespaces are the host's.
 		return bindHosts(m.Type, target, attrs)
 	}
@@ -67,6 +76,56 @@ func stageHostsMount(m specs.Mount, target string) error {
 		return err
 	}
 	return tree.Attach(target)
+}
+
+// hidepids is the values of hidepid, as bundles and as the kernel write them, from the one that hides nothing on (proc(5)).
+var hidepids = [][2]string{{"0", "off"}, {"1", "noaccess"}, {"2", "invisible"}, {"4", "ptraceable"}}
+
+// hidepid is how much options of proc hide, as an index of hidepids: the last of them counts. It is -1 for a value
+// that isn't known.
+func hidepid(options []string) int {
+	level := 0
+	for _, option := range options {
+		if value, ok := strings.CutPrefix(option, "hidepid="); ok {
+			level = slices.IndexFunc(hidepids, func(names [2]string) bool { return slices.Contains(names[:], value) })
+		}
+	}
+	return level
+}
+
+// hiding adds what the caller's own proc hides: since Linux 5.8 each has its own hidepid, and a new one
+// hides nothing. Whom the host's lets see all by gid= has no such group inside.
+func hiding(options []string) ([]string, error) {
+	place, err := linux.OpenPlace("/proc", true)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Close()
+	id, err := linux.MountID(place)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := rootfs.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(mounts, func(m *mountinfo.Info) bool { return m.ID == id })
+	if i < 0 {
+		return nil, fmt.Errorf("%s: its mount isn't in /proc/self/mountinfo", place.Name())
+	}
+	return hidingAs(options, strings.Split(mounts[i].VFSOptions, ","))
+}
+
+// hidingAs is options that hide no less than those of the host's proc.
+func hidingAs(options, hosts []string) ([]string, error) {
+	level := hidepid(hosts)
+	if level < 0 {
+		return nil, fmt.Errorf("/proc is mounted with %s, of which this build doesn't know what it hides: give the container a PID namespace of its own", strings.Join(hosts, ","))
+	}
+	if level == 0 || hidepid(options) >= level {
+		return options, nil
+	}
+	return append(slices.Clone(options), "hidepid="+hidepids[level][1]), nil
 }
 
 // mountHosts makes the filesystem, which is mounted nowhere yet.

@@ -195,6 +195,21 @@ own() {
 	refused '/proc: option "gid=5"' run -b "$B" "$CT"
 }
 
+@test "network: what the host's own proc hides stays hidden" {
+	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "pid")]'
+	shell 'ls -d /proc/1 /proc/self 2>/dev/null; grep " /proc " /proc/mounts | grep -o "hidepid=[a-z]*"'
+	hidden() { must unshare --mount sh -c 'mount -t proc -o hidepid=2 proc /proc && exec "$@"' sh "${ours_cmd[@]}" run -b "$B" "$CT"; }
+	hidden
+	is $'/proc/self\nhidepid=invisible' "$output"
+	# Who asks for less has as much, and who asks for more has more.
+	update_config '(.mounts[] | select(.type == "proc")).options = ["nosuid", "hidepid=0"]'
+	hidden
+	is $'/proc/self\nhidepid=invisible' "$output"
+	update_config '(.mounts[] | select(.type == "proc")).options = ["nosuid", "hidepid=4"]'
+	hidden
+	is $'/proc/self\nhidepid=ptraceable' "$output"
+}
+
 @test "network: a pod: a host's network, and the ipc of its first container" {
 	netns
 	namespace network "$NETNS"
