@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 )
@@ -32,7 +34,11 @@ func (j *bindJudge) listed(b *bind) (ok bool) {
 	case j.p.nsOwner != nil:
 		why = fmt.Sprintf("by the flag owned %s would be root there, whatever the container may", j.owner.Name)
 	default:
-		if err := rootfs.CheckOwn(b.taken.Source, setAside(real)); err != nil {
+		err := checkWay(entry.Path, real)
+		if err == nil {
+			err = rootfs.CheckOwn(b.taken.Source, setAside(real))
+		}
+		if err != nil {
 			why = err.Error()
 		}
 	}
@@ -69,6 +75,34 @@ func (j *bindJudge) entry(source string) (nearest *config.Bind, real string) {
 		}
 	}
 	return nearest, real
+}
+
+// checkWay refuses the path of an entry, which is real without symbolic links, where somebody else than root could
+// put something else. A link of theirs would lead to what root has closed to all others, such as /root, and
+// that is just what may be shifted. A link of root's may lie on what root inside of another container is root of.
+func checkWay(path, real string) error {
+	if real != filepath.Clean(path) {
+		return fmt.Errorf("by a symbolic link it leads to %s: name that", real)
+	}
+	// From above, so that nobody can change any more what is looked at next.
+	at, sticky := "/", false
+	for _, name := range append(strings.Split(real[1:], "/"), "") {
+		var st unix.Stat_t
+		if err := unix.Lstat(at, &st); err != nil {
+			return &os.PathError{Op: "lstat", Path: at, Err: err}
+		}
+		last := name == ""
+		writable := st.Mode&0o022 != 0
+		switch {
+		case st.Uid != 0 && (!last || sticky):
+			return fmt.Errorf("UID %d owns %s, and could put something else at %s: move it below directories that root alone can write to", st.Uid, at, real)
+		case writable && !last && st.Mode&unix.S_ISVTX == 0:
+			return fmt.Errorf("%s has mode %04o, so others than root could put something else at %s: move it below directories that root alone can write to", at, st.Mode&0o7777, real)
+		}
+		// With the sticky bit others can't replace what is root's.
+		at, sticky = filepath.Join(at, name), writable
+	}
+	return nil
 }
 
 // setAside is a path of the configuration as what is set aside for containers: a file by the directory that it lies in.

@@ -484,6 +484,53 @@ mine() { is "root 0:0 5:7" "$(tail -n 1 <<<"$output") $(stat -c %u:%g "$W/aside/
 	rmdir "$open"
 }
 
+# What an owner could lead elsewhere by a link, may be led to what only root can reach.
+@test "flags on every road: idmap-binds, a path in the hands of its owner" {
+	setup_roads
+	caps CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
+	id alice >/dev/null 2>&1 || useradd -M -l -s /bin/sh alice
+	local place=/run/hooks
+	install -d -m 0755 "$place"
+	install -d -m 0700 "$place/closed" "$place/closed/roots"
+	echo secret >"$place/closed/roots/secret"
+	chmod 0600 "$place/closed/roots/secret"
+	install -d -o alice -g alice -m 0755 "$place/alice"
+	install -d -o 12345 -g 12345 -m 0755 "$place/sticky/own"
+	chmod 1777 "$place/sticky"
+	book "alice:$START:$COUNT:idmap-binds"
+	as_alice() { setpriv --reuid alice --regid alice --clear-groups "$@"; }
+	# on PATH: what root inside is on the bind mount of a listed path, and why.
+	on() {
+		config
+		printf '%s\n' '[[bind]]' "path = '$1'" 'owner = "alice"' >>"$CONF"
+		cp "$W/plain.json" "$B/config.json"
+		bound "$1" rbind rw
+		process sh -c 'cat /bound/secret 2>/dev/null; echo . >/bound/planted'
+		try "$OURS" --owner alice --config "$CONF" --root "$W/ours" run -b "$B" "$CT"
+		is "" "$output" "the secret"
+		[[ ! -e $place/closed/roots/planted ]]
+		output=$(jq -r '.binds[] | select(.destination == "/bound") | .as + ": " + .why' <(tail -n 1 "$AUDIT"))
+	}
+	cp -a "$B/config.json" "$W/plain.json"
+	as_alice ln -s "$place/closed/roots" "$place/alice/link"
+	on "$place/alice/link"
+	has "$output" "^nobody: not shifted as \[\[bind\]\] $place/alice/link of the configuration: by a symbolic link it leads to $place/closed/roots"
+	ln -s "$place/closed/roots" "$place/link"
+	on "$place/link/"
+	has "$output" "^nobody: .*by a symbolic link it leads to $place/closed/roots"
+	# Nor where a link could be by the next look.
+	install -d -m 0700 "$place/alice/closed" "$place/alice/closed/roots"
+	on "$place/alice/closed/roots"
+	has "$output" "^nobody: .*UID [0-9]+ owns $place/alice, and could put something else"
+	on "$place/sticky/own"
+	has "$output" "^nobody: .*UID 12345 owns $place/sticky/own, and could put something else"
+	chmod 0777 "$place/sticky"
+	chown 0:0 "$place/sticky/own"
+	on "$place/sticky/own"
+	has "$output" "^nobody: .*$place/sticky has mode 0777"
+	userdel alice
+}
+
 RESTRICTING="deny-setgroups no-new-privs deny-nested deny-privileged deny-host-ns deny-devices drop-caps=CAP_KILL"
 
 # That CRIU works isn't needed: the images are made by hand, and it is never called.
