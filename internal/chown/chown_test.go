@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -180,6 +182,33 @@ func TestWalk(t *testing.T) {
 	})
 	if err == nil || err.Error() != "d/link: fchownat: permission denied" || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Nor does it take more of the stack, whose end would be this program's, and of each that has to undo it.
+func TestWalkDeep(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(256 << 10))
+	top := t.TempDir()
+	root, err := os.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	const deep = 2000
+	fd, err := linux.OpenDirectory(top)
+	for i := 0; i < deep && err == nil; i++ {
+		below := linux.At{Dir: fd, Name: "d"}
+		if err = below.Mkdir(0o755); err == nil {
+			fd, err = below.OpenDir()
+			err = errors.Join(err, below.Dir.Close())
+		}
+	}
+	if err = errors.Join(err, fd.Close()); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if err := walk(root, func(*file) error { n++; return nil }); err != nil || n != deep+1 {
+		t.Errorf("visited %d files, want %d: %v", n, deep+1, err)
 	}
 }
 

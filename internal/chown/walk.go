@@ -80,27 +80,34 @@ func walk(root *os.File, visit func(*file) error) error {
 	return err
 }
 
+// level is a directory that is being visited, and the names in it that weren't yet.
+type level struct {
+	of   *file
+	rest []string
+}
+
 // below visits what is in the directory, which is open. It gives the descriptor that the
-// directory is open on then; -1 if it isn't.
+// directory is open on then; -1 if it isn't. It doesn't call itself: of a tree that is deep
+// enough, the stack would end this program, and every later one that has it to undo.
 func (w *walker) below(dir linux.FD, of *file) (linux.FD, error) {
-	var names []string
-	for {
-		some, err := dir.Names(w.buf)
-		if err != nil {
-			return dir, named(of.path(), err)
-		}
-		if len(some) == 0 {
-			break
-		}
-		names = append(names, some...)
+	names, err := w.names(dir, of)
+	if err != nil {
+		return dir, err
 	}
-	for _, name := range names {
-		f := of.entry(dir, name)
-		var err error
-		if f.stat, err = f.at.Stat(); errors.Is(err, fs.ErrNotExist) {
+	for levels := []level{{of, names}}; ; {
+		at := &levels[len(levels)-1]
+		if len(at.rest) == 0 {
+			if levels = levels[:len(levels)-1]; len(levels) == 0 {
+				return dir, nil
+			}
+			if dir, err = w.leave(dir, levels[len(levels)-1].of); err != nil {
+				return dir, err
+			}
 			continue
 		}
-		if err == nil && f.stat.MountID != w.mount {
+		f := at.of.entry(dir, at.rest[0])
+		at.rest = at.rest[1:]
+		if f.stat, err = f.at.Stat(); err == nil && f.stat.MountID != w.mount {
 			continue
 		}
 		if err == nil {
@@ -115,43 +122,67 @@ func (w *walker) below(dir linux.FD, of *file) (linux.FD, error) {
 		if !f.stat.IsDir() {
 			continue
 		}
-		if dir, err = w.enter(dir, f, of); err != nil {
+		child, err := w.enter(f)
+		if err != nil {
+			return dir, named(f.path(), err)
+		}
+		if child < 0 {
+			continue // it is something else by now, and the next pass finds it
+		}
+		if err := dir.Close(); err != nil {
+			return child, err
+		}
+		dir = child
+		if names, err = w.names(dir, f); err != nil {
 			return dir, err
 		}
+		levels = append(levels, level{f, names})
 	}
-	return dir, nil
 }
 
-// enter visits what is in f, which lies in the directory of, open on dir.
-func (w *walker) enter(dir linux.FD, f, of *file) (linux.FD, error) {
+// names is all names in a directory, which is open.
+func (w *walker) names(dir linux.FD, of *file) (names []string, err error) {
+	for {
+		some, err := dir.Names(w.buf)
+		if err != nil {
+			return nil, named(of.path(), err)
+		}
+		if len(some) == 0 {
+			return names, nil
+		}
+		names = append(names, some...)
+	}
+}
+
+// enter opens the directory f; -1 if it is none any more.
+func (w *walker) enter(f *file) (linux.FD, error) {
 	child, err := f.at.OpenDir()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, linux.ErrNotDirectory) || errors.Is(err, linux.ErrLoop) {
-		return dir, nil // it is something else by now, and the next pass finds it
+		return -1, nil
 	}
 	if err != nil {
-		return dir, named(f.path(), err)
-	}
-	if now, err := (linux.At{Dir: child}).Stat(); err != nil || !now.Same(&f.stat) || now.MountID != w.mount {
-		return dir, named(f.path(), errors.Join(errMoved, err, child.Close()))
-	}
-	if err := dir.Close(); err != nil {
-		return -1, errors.Join(err, child.Close())
-	}
-	child, err = w.below(child, f)
-	if err != nil {
-		if child >= 0 {
-			err = errors.Join(err, child.Close())
-		}
 		return -1, err
 	}
-	back, err := linux.At{Dir: child, Name: ".."}.OpenDir()
-	if err = errors.Join(err, child.Close()); err != nil {
-		return -1, named(of.path(), err)
+	return w.same(child, f)
+}
+
+// leave closes a directory, and opens the one that it lies in.
+func (w *walker) leave(dir linux.FD, to *file) (linux.FD, error) {
+	back, err := linux.At{Dir: dir, Name: ".."}.OpenDir()
+	if err = errors.Join(err, dir.Close()); err != nil {
+		return -1, named(to.path(), err)
 	}
-	if now, err := (linux.At{Dir: back}).Stat(); err != nil || !now.Same(&of.stat) || now.MountID != w.mount {
-		return -1, named(of.path(), errors.Join(errMoved, err, back.Close()))
+	back, err = w.same(back, to)
+	return back, named(to.path(), err)
+}
+
+// same closes what isn't the directory that it was.
+func (w *walker) same(fd linux.FD, as *file) (linux.FD, error) {
+	now, err := linux.At{Dir: fd}.Stat()
+	if err != nil || !now.Same(&as.stat) || now.MountID != w.mount {
+		return -1, errors.Join(errMoved, err, fd.Close())
 	}
-	return back, nil
+	return fd, nil
 }
 
 // fileError is an error at a path below the tree's root.
