@@ -20,7 +20,8 @@ type Progress func(done, all int)
 // may write to it meanwhile.
 const passes = 5
 
-var errRestless = errors.New("somebody writes to it faster than its owners can be changed: stop that, and try again")
+var errRestless = errors.New("owners that were changed are others again: either its filesystem keeps none (FUSE, some of the network), " +
+	"and it has to be copied to one that does, or somebody writes to it meanwhile: stop that, and try again")
 
 // survey is what a tree is found to be before anything is changed.
 type survey struct {

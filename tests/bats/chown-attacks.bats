@@ -1,0 +1,33 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+
+# shift = "chown" on a bad day: what it goes by is lost, or somebody in the container, or beside
+# it, does what they can against it.
+
+load helpers
+load chown
+
+# sleeper: the bundle's container, created and started.
+sleeper() {
+	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$CT-ours"
+	must ours create -b "$B" "$CT"
+	must ours start "$CT"
+}
+
+# lives: the owners on disk are the container's.
+lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sort -u)" "owners of a container that lives"; }
+
+@test "chown attacks: a filesystem that keeps no owners is told from somebody who writes to it" {
+	requires bindfs
+	mv "$B/rootfs" "$W/tree"
+	mkdir "$B/rootfs"
+	bindfs -f -o suid,dev --chown-ignore "$W/tree" "$B/rootfs" </dev/null >/dev/null 2>&1 3>&- &
+	FUSE=$!
+	disown
+	eventually mountpoint -q "$B/rootfs"
+	WRITES=1
+	config 'shift = "chown"'
+	owners >"$W/.owners"
+	refused "owners that were changed are others again: either its filesystem keeps none" run -b "$B" "$CT"
+	restored
+}
