@@ -123,29 +123,50 @@ func UndoChowned(store *lease.Store, own *lease.Key) ([]ChownedLeft, error) {
 	if err != nil {
 		return nil, err
 	}
-	lives := func(j chown.Journal, held []lease.Status) bool {
-		return j.Boot == boot && (own == nil || keyOf(j) != *own) && slices.ContainsFunc(held, func(h lease.Status) bool {
-			return h.Key == keyOf(j) && h.State != lease.Ended
-		})
-	}
-	held, err := store.List()
+	lives, err := living(store, boot, own)
 	if err != nil {
 		return nil, err
 	}
 	var out []ChownedLeft
 	for _, j := range all {
-		if lives(j, held) {
+		if lives(j) {
 			continue
 		}
 		did, err := undoChowned(store, j, boot, func(j chown.Journal) (bool, error) {
-			held, err := store.List()
-			return !lives(j, held), err
+			lives, err := living(store, boot, own)
+			return err == nil && !lives(j), err
 		})
 		if did || err != nil {
 			out = append(out, ChownedLeft{j, err})
 		}
 	}
 	return out, nil
+}
+
+// living says whose containers haven't ended, by what is held now. Where leases were lost, or were made again
+// from what is alive, nothing says any more whose a namespace is: then one with any of the IDs may be the
+// container's.
+func living(store *lease.Store, boot string, own *lease.Key) (func(chown.Journal) bool, error) {
+	held, err := store.List()
+	if err != nil {
+		return nil, err
+	}
+	var alive []lease.LiveNS
+	kept, err := store.Kept()
+	if err == nil && !kept {
+		alive, err = lease.Live()
+	}
+	return func(j chown.Journal) bool {
+		if j.Boot != boot || own != nil && keyOf(j) == *own {
+			return false
+		}
+		return slices.ContainsFunc(held, func(h lease.Status) bool {
+			nobodys := h.ID == "" && !h.IsPin() && !h.Ranges.Intersect(j.IDs()).Empty()
+			return (h.Key == keyOf(j) || nobodys) && h.State != lease.Ended
+		}) || slices.ContainsFunc(alive, func(l lease.LiveNS) bool {
+			return l.Staged || !l.IDs().Intersect(j.IDs()).Empty()
+		})
+	}, err
 }
 
 func keyOf(j chown.Journal) lease.Key {
@@ -156,7 +177,14 @@ func keyOf(j chown.Journal) lease.Key {
 func undoChowned(store *lease.Store, j chown.Journal, boot string, ended func(chown.Journal) (bool, error)) (did bool, err error) {
 	sameBoot := j.Boot == boot
 	if sameBoot && store.KeyOf("", "").MountNS != j.MountNS {
-		return false, fmt.Errorf("root filesystem: %s: its owners on disk are those of container %q, which has ended, and its path is one of another mount namespace: run `usernsctl gc` there", j.Rootfs, j.ID)
+		// In one that is no more (an engine's own, which was started again), nobody can.
+		path, err := store.StatePath(keyOf(j))
+		if err == nil && path != "" {
+			err = fmt.Errorf("root filesystem: %s: its owners on disk are those of container %q, which has ended, and its path is one of another mount namespace: run `usernsctl gc` there", j.Rootfs, j.ID)
+		}
+		if err != nil {
+			return false, err
+		}
 	}
 	h, ok, err := chown.Hold(j)
 	if err != nil || !ok {

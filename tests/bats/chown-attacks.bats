@@ -17,6 +17,37 @@ sleeper() {
 # lives: the owners on disk are the container's.
 lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sort -u)" "owners of a container that lives"; }
 
+@test "chown attacks: leases that are lost while it lives give nobody its files" {
+	rootfs_on ramfs
+	sleeper
+	rm -r /run/userns-runtime/leases
+	must "$CTL" gc
+	lives
+	# The next start makes them again from what is alive, which has no name.
+	room 2
+	must ours run -b "$UR_TEMPLATE" "$CT-next"
+	lives
+	must "$CTL" gc
+	lives
+	must ours exec "$CT" touch /tmp/x
+	rm "$B/rootfs/tmp/x"
+	touch -d "$(awk '$1 == "./tmp" {print "@" $5}' "$W/.owners")" "$B/rootfs/tmp"
+	must ours delete -f "$CT"
+	restored
+}
+
+@test "chown attacks: an engine in a mount namespace of its own that was started again" {
+	rootfs_on ramfs
+	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$CT-ours"
+	must unshare -m --propagation unchanged "${ours_cmd[@]}" create -b "$B" "$CT"
+	must ours start "$CT"
+	lives
+	must "$CTL" gc
+	lives
+	must ours delete -f "$CT"
+	restored
+}
+
 @test "chown attacks: a filesystem that keeps no owners is told from somebody who writes to it" {
 	requires bindfs
 	mv "$B/rootfs" "$W/tree"
