@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,11 +105,16 @@ func (p *plan) judgeBinds(c *call, upper string, owner ownership) error {
 
 // judge decides who root inside is on one.
 func (j *bindJudge) judge(b *bind, asked string) error {
+	own, engines := j.state.find(b.Source, asked)
+	if engines {
+		// Device nodes of an image come along into a volume, and their mode may let in everybody.
+		b.attrs = append(b.attrs, linux.Attrs{Set: unix.MOUNT_ATTR_NODEV, Recursive: true})
+	}
 	if j.p.wanted.ownRootfs() {
 		b.Why = "the bundle brings its own maps, and whoever made it has prepared the owners for them"
 		return nil
 	}
-	if own, ok := j.state.find(b.Source, asked); ok {
+	if engines {
 		b.As = asRoot
 		top, _ := own.Top(b.Source)
 		b.volume = strings.HasPrefix(top, own.Dir+"/"+volumesDir+"/")
@@ -275,6 +281,15 @@ func (p *plan) bindSources() map[int]string {
 		}
 	}
 	return sources
+}
+
+// withoutDevices is those on which no device can be opened: what is shifted, and what is mounted so.
+func (p *plan) withoutDevices() map[int]bool {
+	out := map[int]bool{}
+	for _, b := range p.binds {
+		out[b.index] = !b.left && (b.As != asNobody || slices.ContainsFunc(b.attrs, func(a linux.Attrs) bool { return a.Set&unix.MOUNT_ATTR_NODEV != 0 }))
+	}
+	return out
 }
 
 // onCgroups says whether a file is on cgroups of version 1. runc finds their controllers by

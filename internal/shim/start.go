@@ -283,7 +283,7 @@ func (p *plan) patch(c *call, userns *os.File, record string, d *decision) ([]by
 	p.plan = specpatch.Plan{
 		UIDs: p.uids, GIDs: p.gids,
 		UserNS: path, Rootfs: stageRootfs, Record: record,
-		Binds: p.bindSources(), Joined: p.wanted.joins.paths(), NetSysctls: p.wanted.joins.network == networkEngine,
+		Binds: p.bindSources(), NoDevices: p.withoutDevices(), Joined: p.wanted.joins.paths(), NetSysctls: p.wanted.joins.network == networkEngine,
 		Hosts: p.hostsPaths(), Devices: p.deviceSources,
 		ProcessFlags: processFlags(p.verdict.Flags),
 	}

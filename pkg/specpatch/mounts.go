@@ -69,6 +69,9 @@ func (p *patcher) mounts() {
 		}
 		p.change(m.Source, p.plan.Binds[i], why, "mounts", strconv.Itoa(i), "source")
 		m.Source = p.plan.Binds[i]
+		if p.plan.NoDevices[i] {
+			p.noDevices(i, m)
+		}
 	}
 	for i := range p.spec.Mounts {
 		if m := &p.spec.Mounts[i]; p.plan.Sysfs != "" && m.Type == "sysfs" && !IsBind(*m) {
@@ -78,6 +81,18 @@ func (p *patcher) mounts() {
 	for _, i := range slices.Sorted(maps.Keys(p.plan.Hosts)) {
 		p.hosts(i, &p.spec.Mounts[i], p.plan.Hosts[i])
 	}
+}
+
+// noDevices takes away what asks for devices on a bind mount that is staged without: the kernel would refuse to
+// give them back.
+func (p *patcher) noDevices(i int, m *specs.Mount) {
+	asks := func(option string) bool { return option == "dev" || option == "rdev" }
+	if !slices.ContainsFunc(m.Options, asks) {
+		return
+	}
+	options := slices.DeleteFunc(slices.Clone(m.Options), asks)
+	p.change(m.Options, options, "no device can be opened there", "mounts", strconv.Itoa(i), "options")
+	m.Options = options
 }
 
 // sysfs takes the place of one that the kernel lets only the owner of the network

@@ -44,6 +44,8 @@ type Plan struct {
 	// Binds is, by their index in mounts, the bind mounts that are staged, and
 	// where.
 	Binds map[int]string
+	// NoDevices is those of them on which no device can be opened, whatever their options say.
+	NoDevices map[int]bool
 	// Joined is where the low-level runtime will find the namespaces that the
 	// container joins, but for its user namespace.
 	Joined map[specs.LinuxNamespaceType]string

@@ -445,6 +445,29 @@ tell() {
 	audited '.confined | length == 2'
 }
 
+@test "podman: device nodes of an image can't be opened, nor their copies in a volume" {
+	local flags volume
+	mkdir -p "$W/image/dv"
+	mknod -m 0666 "$W/image/dv/z" c 1 5
+	cp "$(engine_image busybox)" "$W/tar"
+	tar -C "$W/image" --append -f "$W/tar" ./dv
+	podman import -q "$W/tar" localhost/nodes >/dev/null
+	for flags in --privileged '--privileged --userns=auto' --userns=auto; do
+		for volume in '' '-v nodes:/dv:dev'; do # Podman's own have nodev unless told otherwise
+			# shellcheck disable=SC2086 # words
+			POD_IMAGE=localhost/nodes must pod_run plain --rm $flags $volume -- sh -c 'stat -c %F,%a /dv/z; head -c 3 /dv/z | wc -c'
+			is $'character special file,666\n3' "$output"
+			# shellcheck disable=SC2086 # words
+			POD_IMAGE=localhost/nodes try pod_run ours --rm $flags $volume -- sh -c 'stat -c %F,%a /dv/z; head -c 3 /dv/z'
+			is 1 "$status"
+			is character\ special\ file,666 "$output"
+			has "$errput" 'z: Permission denied'
+			podman volume rm -f nodes >/dev/null
+		done
+	done
+	podman rmi localhost/nodes >/dev/null
+}
+
 @test "podman: SIGKILL of the client, of its monitor, of init" {
 	kills() {
 		podman --runtime "$runtime" run --name "$CT" --cgroup-parent "/$UR_TAG" "$POD_IMAGE" sleep 1000 </dev/null >"$W/o" 2>&1 3>&- &
