@@ -54,11 +54,12 @@ type Journal struct {
 	Boot       string `json:"boot"`
 
 	// Rootfs is its path, Inode its number there. Place is the path on its filesystem, whose device is Device
-	// ("8:1"): by that it is found at another mount point.
-	Rootfs string `json:"rootfs"`
-	Inode  uint64 `json:"inode"`
-	Device string `json:"device"`
-	Place  string `json:"place"`
+	// ("8:1") and which is Filesystem: by that it is found at another mount point.
+	Rootfs     string `json:"rootfs"`
+	Inode      uint64 `json:"inode"`
+	Device     string `json:"device"`
+	Filesystem string `json:"filesystem"`
+	Place      string `json:"place"`
 	// Memory says that it is of a filesystem that ends with the boot.
 	Memory bool `json:"memory,omitempty"`
 	// AllowExposed says that others than root may reach it (exposed-rootfs of the configuration).

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +18,9 @@ import (
 
 // Place is where a directory is, wherever its filesystem is mounted.
 type Place struct {
-	Device string // of the filesystem: "8:1"
-	Path   string // on it
+	Device     string // of the filesystem: "8:1"
+	Filesystem string // what it is, for another may have the number by now: "nfs4 server:/export ..."
+	Path       string // on it
 }
 
 // PlaceOf is the place of an open directory, by mounts that were listed after it was opened.
@@ -31,17 +33,24 @@ func PlaceOf(dir *os.File, mounts []*mountinfo.Info) (Place, error) {
 	if !ok {
 		return Place{}, errors.New(dir.Name() + ": it doesn't lie below its mount point " + m.Mountpoint)
 	}
-	return Place{device(m), filepath.Join(m.Root, below)}, nil
+	return Place{device(m), filesystem(m), filepath.Join(m.Root, below)}, nil
 }
 
 func device(m *mountinfo.Info) string { return strconv.Itoa(m.Major) + ":" + strconv.Itoa(m.Minor) }
+
+// filesystem is what a mount says of its filesystem, but for whether it may be written to.
+func filesystem(m *mountinfo.Info) string {
+	options := slices.DeleteFunc(strings.Split(m.VFSOptions, ","), func(o string) bool { return o == "ro" || o == "rw" })
+	return m.FSType + " " + m.Source + " " + strings.Join(options, ",")
+}
 
 // Find opens the directory that was known by the path, and had this place then, on whichever mount it is
 // now. is says whether an open directory is the one.
 //
 // nil without an error says that it is gone: its filesystem is there, and it isn't. Not to be found is
-// an error that wraps fs.ErrNotExist. Filesystems without a device get their numbers as they are
-// mounted, so that of those only the path counts; sameBoot says that a number means what it did then.
+// an error that wraps fs.ErrNotExist. Numbers of devices are given anew at each boot, and those of filesystems
+// without a device as they are mounted, so that a number alone doesn't say that it is there; sameBoot says
+// that it means what it did then.
 func Find(path string, place Place, sameBoot bool, is func(*os.File) bool) (*os.File, error) {
 	mounts, err := Mounts()
 	if err != nil {
@@ -55,7 +64,7 @@ func Find(path string, place Place, sameBoot bool, is func(*os.File) bool) (*os.
 			continue
 		}
 		if below, ok := under(m.Root, place.Path); ok {
-			there = true
+			there = there || sameBoot && filesystem(m) == place.Filesystem
 			paths = append(paths, filepath.Join(m.Mountpoint, below))
 		}
 	}

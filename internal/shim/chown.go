@@ -70,7 +70,7 @@ func (p *plan) chownJournal(c *call, source *os.File, mounts []*mountinfo.Info) 
 	boot, err3 := chown.Boot()
 	return chown.Journal{
 		EngineRoot: key.Root, ID: key.ID, MountNS: key.MountNS, Boot: boot,
-		Rootfs: source.Name(), Inode: inode, Device: place.Device, Place: place.Path,
+		Rootfs: source.Name(), Inode: inode, Device: place.Device, Filesystem: place.Filesystem, Place: place.Path,
 		AllowExposed: c.cfg.ExposedRootfs == config.ExposedRootfsAllow, UIDs: p.uids, GIDs: p.gids,
 	}, errors.Join(err, err2, err3)
 }
@@ -194,7 +194,7 @@ func undoChowned(store *lease.Store, j chown.Journal, boot string, ended func(ch
 		h.Close()
 		return false, err
 	}
-	root, err := rootfs.Find(h.Rootfs, rootfs.Place{Device: h.Device, Path: h.Place}, sameBoot, h.Is)
+	root, err := rootfs.Find(h.Rootfs, rootfs.Place{Device: h.Device, Filesystem: h.Filesystem, Path: h.Place}, sameBoot, h.Is)
 	if root == nil && (err == nil || h.Memory && errors.Is(err, fs.ErrNotExist)) {
 		return true, h.Forget() // with its files
 	}

@@ -36,6 +36,30 @@ lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sor
 	restored
 }
 
+@test "chown attacks: a filesystem that isn't there isn't taken for another that got its number" {
+	local device n
+	rootfs_on overlay
+	sleeper
+	device=$(mountpoint -d "$W/merged")
+	must "$RUNC" --root "$W/ours" delete -f "$CT"
+	umount "$B/rootfs" "$W/merged"
+	for ((n = 0; n < 50; n++)); do
+		mkdir "$W/other$n"
+		mount -t tmpfs tmpfs "$W/other$n"
+		[[ $(mountpoint -d "$W/other$n") != "$device" ]] || break
+	done
+	is "$device" "$(mountpoint -d "$W/other$n")" "the number of another filesystem"
+	try "$CTL" gc
+	is 1 "$status" status
+	has "$errput" "which has ended, and it isn't where it was: mount its filesystem"
+	umount "$W"/other*
+	rmdir "$W"/other*
+	mount -t overlay -o "lowerdir=$W/lower,upperdir=$W/upper,workdir=$W/work" overlay "$W/merged"
+	mount --bind "$W/merged/rootfs" "$B/rootfs"
+	must "$CTL" gc
+	restored
+}
+
 @test "chown attacks: an engine in a mount namespace of its own that was started again" {
 	rootfs_on ramfs
 	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"]' --arg path "/$CT-ours"
