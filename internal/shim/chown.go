@@ -50,6 +50,10 @@ func (p *plan) chooseShift(c *call, r *rootfs.Request) error {
 		// owners that mean nothing elsewhere; and without the engine's mount there would be no way back.
 		return fmt.Errorf("%w (shift = 'chown' doesn't change an overlay: its layers are other containers' too: have the engine use plain directories, Docker's and Podman's storage driver vfs, containerd's snapshotter native)", err)
 	}
+	if listenFDs(c.environ) > 0 {
+		return errors.New("LISTEN_FDS: the sockets that systemd passes on are for the very process that it starts, and with shift = 'chown' the low-level runtime is a child of that: " +
+			"put the root filesystem on ext4, xfs, btrfs or tmpfs, or start it without")
+	}
 	r.Chowned, r.UserNS = true, nil
 	if c.dry {
 		return chown.Try(journal, r.Source)

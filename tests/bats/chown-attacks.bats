@@ -86,3 +86,16 @@ lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sor
 	refused "owners that were changed are others again: either its filesystem keeps none" run -b "$B" "$CT"
 	restored
 }
+
+@test "chown attacks: descriptors that the engine passes on, and systemd's" {
+	rootfs_on ramfs
+	shell 'cat <&3; ls /proc/self/fd | wc -l'
+	echo passed >"$W/passed"
+	try bash -c 'exec 3<"$1"; shift; exec "$@"' - "$W/passed" "${ours_cmd[@]}" run --preserve-fds 1 -b "$B" "$CT"
+	is 0 "$status" status
+	is $'passed\n5' "$output" "what is open inside"
+	restored
+	refuse() { LISTEN_FDS=1 refused "LISTEN_FDS: the sockets that systemd passes on are for the very process" run -b "$B" "$CT"; }
+	refuse
+	restored
+}
