@@ -31,16 +31,14 @@ func (p *program) gcVerb() *cli.Command {
 			if err != nil {
 				return failed("", "gc: %w", err)
 			}
-			// First, since files have the IDs of leases that look ended.
-			left, err := shim.UndoChowned(store, nil)
+			// First, since files have the IDs of leases that look ended. What can't be undone may stay so, and leases
+			// are collected all the same.
+			left, undone := shim.UndoChowned(store)
 			for _, l := range left {
-				err = errors.Join(err, l.Err)
-			}
-			if err != nil {
-				return failed("", "gc: %w", err)
+				undone = errors.Join(undone, l.Err)
 			}
 			removed, err := store.Collect()
-			if err != nil {
+			if err = errors.Join(undone, err); err != nil {
 				return failed("", "gc: %w", err)
 			}
 			census.SortLeases(removed)

@@ -104,9 +104,10 @@ func (h *Held) settled(root *os.File, to State) error {
 	return h.save()
 }
 
-// Hold takes a journal to undo what it says; ok is false if somebody else has done so.
-func Hold(j Journal) (h *Held, ok bool, err error) {
-	h, err = hold(j)
+// Hold takes a journal to undo what it says; ok is false if somebody else has done so. Without wait it
+// is [ErrBusy] while somebody else does.
+func Hold(j Journal, wait bool) (h *Held, ok bool, err error) {
+	h, err = hold(j, wait)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}

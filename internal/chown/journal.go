@@ -127,7 +127,7 @@ func List() ([]Journal, error) {
 
 // Sweep removes what those left who ended before they had a journal, or after they had removed it.
 func Sweep() error {
-	above, err := lockDir(Dir)
+	above, err := lockDir(Dir, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -208,7 +208,7 @@ func begin(j Journal) (*Held, error) {
 	if err := makeDirs(); err != nil {
 		return nil, err
 	}
-	above, err := lockDir(Dir)
+	above, err := lockDir(Dir, true)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func begin(j Journal) (*Held, error) {
 	if err := os.Mkdir(j.Path(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	dir, err := lockDir(j.Path())
+	dir, err := lockDir(j.Path(), true)
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +232,8 @@ func begin(j Journal) (*Held, error) {
 }
 
 // hold takes a journal to act by it; an error wrapping fs.ErrNotExist says that it is gone.
-func hold(j Journal) (*Held, error) {
-	dir, err := lockDir(j.Path())
+func hold(j Journal, wait bool) (*Held, error) {
+	dir, err := lockDir(j.Path(), wait)
 	if err != nil {
 		return nil, err
 	}
@@ -260,9 +260,16 @@ func makeDirs() error {
 	return nil
 }
 
-// lockDir waits for the lock of the directory at path, and gives the directory. The lock goes with
-// the descriptor.
-func lockDir(path string) (*os.File, error) {
+// ErrBusy says that somebody else is at it.
+var ErrBusy = errors.New("somebody else is at it")
+
+// lockDir takes the lock of the directory at path, and gives the directory. The lock goes with
+// the descriptor. Without wait it is [ErrBusy] if somebody else has it.
+func lockDir(path string, wait bool) (*os.File, error) {
+	how := unix.LOCK_EX
+	if !wait {
+		how |= unix.LOCK_NB
+	}
 	for {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -270,7 +277,10 @@ func lockDir(path string) (*os.File, error) {
 		}
 		dir := os.NewFile(uintptr(fd), path)
 		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-			err = unix.Flock(fd, unix.LOCK_EX)
+			err = unix.Flock(fd, how)
+		}
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(ErrBusy, dir.Close())
 		}
 		if err != nil {
 			return nil, errors.Join(&os.PathError{Op: "flock", Path: path, Err: err}, dir.Close())

@@ -113,9 +113,16 @@ type ChownedLeft struct {
 	Err error
 }
 
-// UndoChowned changes the owners back of all root filesystems whose containers have ended. own, if it isn't
-// nil, is a container that has ended whatever its lease says.
-func UndoChowned(store *lease.Store, own *lease.Key) ([]ChownedLeft, error) {
+// UndoChowned changes the owners back of all root filesystems whose containers have ended.
+func UndoChowned(store *lease.Store) ([]ChownedLeft, error) {
+	return undoAll(store, nil, func(chown.Journal) bool { return true })
+}
+
+// undoAll is UndoChowned. own, if it isn't nil, is a container that has ended whatever its lease says.
+//
+// Root inside may have left millions of files: those of others, which somebody else is at, aren't waited for
+// where wait doesn't say so. They are left with [chown.ErrBusy].
+func undoAll(store *lease.Store, own *lease.Key, wait func(chown.Journal) bool) ([]ChownedLeft, error) {
 	if err := chown.Sweep(); err != nil {
 		return nil, err
 	}
@@ -136,7 +143,7 @@ func UndoChowned(store *lease.Store, own *lease.Key) ([]ChownedLeft, error) {
 		if lives(j) {
 			continue
 		}
-		did, err := undoChowned(store, j, boot, func(j chown.Journal) (bool, error) {
+		did, err := undoChowned(store, j, boot, wait(j), func(j chown.Journal) (bool, error) {
 			lives, err := living(store, boot, own)
 			return err == nil && !lives(j), err
 		})
@@ -178,7 +185,7 @@ func keyOf(j chown.Journal) lease.Key {
 }
 
 // undoChowned undoes one. It may be another container's by the time that nobody else acts by it.
-func undoChowned(store *lease.Store, j chown.Journal, boot string, ended func(chown.Journal) (bool, error)) (did bool, err error) {
+func undoChowned(store *lease.Store, j chown.Journal, boot string, wait bool, ended func(chown.Journal) (bool, error)) (did bool, err error) {
 	sameBoot := j.Boot == boot
 	if sameBoot && store.KeyOf("", "").MountNS != j.MountNS {
 		// In one that is no more (an engine's own, which was started again), nobody can.
@@ -190,7 +197,10 @@ func undoChowned(store *lease.Store, j chown.Journal, boot string, ended func(ch
 			return false, err
 		}
 	}
-	h, ok, err := chown.Hold(j)
+	h, ok, err := chown.Hold(j, wait)
+	if errors.Is(err, chown.ErrBusy) {
+		err = fmt.Errorf("root filesystem: %s: its owners on disk are those of container %q, which has ended, and are being changed back: %w: try again later", j.Rootfs, j.ID, err)
+	}
 	if err != nil || !ok {
 		return false, err
 	}
@@ -229,7 +239,8 @@ func (c *call) undoOthers() error {
 	if err != nil {
 		return err
 	}
-	left, err := UndoChowned(store, nil)
+	key := store.KeyOf(c.engineRoot(), c.inv.ID)
+	left, err := undoAll(store, nil, func(j chown.Journal) bool { return keyOf(j) == key })
 	for _, l := range left {
 		if l.Err != nil {
 			c.stuck = append(c.stuck, l)
@@ -253,7 +264,7 @@ func (c *call) checkStuck(store *lease.Store, key lease.Key, ids idmap.Set) erro
 	if c.dry || !c.subject.IsRoot() || !chown.Any() {
 		return nil
 	}
-	left, err := UndoChowned(store, &key)
+	left, err := undoAll(store, &key, func(j chown.Journal) bool { return !j.IDs().Intersect(ids).Empty() })
 	if err != nil {
 		return err
 	}
@@ -290,7 +301,7 @@ func (c *call) undoOwn(over bool) error {
 	if over {
 		own = &key
 	}
-	left, err := UndoChowned(store, own)
+	left, err := undoAll(store, own, func(j chown.Journal) bool { return keyOf(j) == key })
 	for _, l := range left {
 		if keyOf(l.Journal) == key {
 			err = errors.Join(err, l.Err)

@@ -99,3 +99,28 @@ lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sor
 	refuse
 	restored
 }
+
+@test "chown attacks: nobody waits for somebody else's files to be changed back" {
+	rootfs_on ramfs
+	sleeper
+	must "$RUNC" --root "$W/ours" delete -f "$CT"
+	# As one does who is at it, for as long as that may take.
+	flock "$(echo "$JOURNALS"/*)" sleep 1000 3>&- &
+	local holder=$!
+	eventually eval '! flock -n "$(echo "$JOURNALS"/*)" true'
+	room 2
+	jq '.process.args = ["cat", "/proc/self/uid_map"]' <"$UR_TEMPLATE/config.json" >"$W/map.json"
+	cp -a "$UR_TEMPLATE" "$W/other"
+	cat "$W/map.json" >"$W/other/config.json"
+	must timeout 20 "${ours_cmd[@]}" run -b "$W/other" "$CT-next"
+	has "$output" "^ +0 +$((START + COUNT)) +$COUNT$"
+	try timeout 20 "${ours_cmd[@]}" delete -f "$CT-next"
+	((status != 124))
+	# Its own is waited for, and so are the very IDs.
+	try timeout 2 "${ours_cmd[@]}" run -b "$B" "$CT"
+	is 124 "$status" "its own container"
+	kill -KILL "$(pgrep -P "$holder")" "$holder"
+	wait "$holder" || true
+	must "$CTL" gc
+	restored
+}
