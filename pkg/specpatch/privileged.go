@@ -42,6 +42,8 @@ func CheckPrivileged(spec *specs.Spec, flags ProcessFlags) error {
 		found.privilegedCaps("process.capabilities", p.Capabilities, flags)
 	}
 	if l := spec.Linux; l != nil {
+		found.upwards("linux.maskedPaths", l.MaskedPaths)
+		found.upwards("linux.readonlyPaths", l.ReadonlyPaths)
 		found.bare("linux.maskedPaths", "masked", l.MaskedPaths, maskedPaths)
 		found.bare("linux.readonlyPaths", "read-only", slices.Concat(l.ReadonlyPaths, l.MaskedPaths), readonlyPaths)
 	}
@@ -59,8 +61,11 @@ func CheckPrivileged(spec *specs.Spec, flags ProcessFlags) error {
 	return found.join()
 }
 
-// isReadonly reads options as runc does: the last word counts.
+// isReadonly reads options as runc does: the last word counts. For crun the recursive one does, wherever it stands.
 func isReadonly(options []string) bool {
+	if slices.Contains(options, "rrw") {
+		return false
+	}
 	for _, option := range slices.Backward(options) {
 		if option == "ro" || option == "rw" {
 			return option == "ro"
@@ -101,6 +106,16 @@ func (f *findings) bare(field, how string, have, want []string) {
 	if len(missing) > 0 {
 		f.refuse("%s: %s isn't %s, as of a privileged container (--privileged, --security-opt systempaths=unconfined, unmask=): add it",
 			field, strings.Join(missing, ", "), how)
+	}
+}
+
+// upwards refuses paths with ".." in them. Behind a symbolic link of the image's such a path leads elsewhere; and
+// runc takes it for the one without, which it then leaves out as covered already.
+func (f *findings) upwards(field string, paths []string) {
+	for i, p := range paths {
+		if slices.Contains(strings.Split(p, "/"), "..") {
+			f.refuse("%s[%d]: %s: behind a symbolic link .. leads elsewhere: write the path without it", field, i, p)
+		}
 	}
 }
 

@@ -95,14 +95,19 @@ func TestCheckPrivileged(t *testing.T) {
 		"nothing masked":      {func(s *specs.Spec) { s.Linux.MaskedPaths = nil }, ProcessFlags{}, "linux.maskedPaths: /proc/acpi, /proc/kcore"},
 		"one isn't":           {func(s *specs.Spec) { s.Linux.MaskedPaths[1] = "/proc/kcor" }, ProcessFlags{}, "linux.maskedPaths: /proc/kcore isn't masked"},
 		"in another spelling": {func(s *specs.Spec) { s.Linux.MaskedPaths[1] = "//proc/./kcore/" }, ProcessFlags{}, ""},
-		"one above":           {func(s *specs.Spec) { s.Linux.MaskedPaths[1] = "/proc" }, ProcessFlags{}, ""},
-		"nothing read-only":   {func(s *specs.Spec) { s.Linux.ReadonlyPaths = nil }, ProcessFlags{}, "linux.readonlyPaths: /proc/bus"},
+		"behind a link":       {func(s *specs.Spec) { s.Linux.MaskedPaths[1] = "/link/../proc/kcore" }, ProcessFlags{}, "linux.maskedPaths[1]: /link/../proc/kcore"},
+		"before the true one": {func(s *specs.Spec) {
+			s.Linux.ReadonlyPaths = append([]string{"/link/../proc/sys"}, s.Linux.ReadonlyPaths...)
+		}, ProcessFlags{}, "linux.readonlyPaths[0]: /link/"},
+		"one above":         {func(s *specs.Spec) { s.Linux.MaskedPaths[1] = "/proc" }, ProcessFlags{}, ""},
+		"nothing read-only": {func(s *specs.Spec) { s.Linux.ReadonlyPaths = nil }, ProcessFlags{}, "linux.readonlyPaths: /proc/bus"},
 		"masked is read-only": {func(s *specs.Spec) {
 			s.Linux.ReadonlyPaths[3] = "/x"
 			s.Linux.MaskedPaths = append(s.Linux.MaskedPaths, "/proc/sys")
 		}, ProcessFlags{}, ""},
 		"/sys can be written":    {func(s *specs.Spec) { s.Mounts[1].Options = []string{"rw"} }, ProcessFlags{}, "mounts[1]: /sys: sysfs that can be written"},
 		"the last option counts": {func(s *specs.Spec) { s.Mounts[1].Options = []string{"ro", "rw"} }, ProcessFlags{}, "mounts[1]: /sys"},
+		"but the recursive one":  {func(s *specs.Spec) { s.Mounts[1].Options = []string{"rrw", "ro"} }, ProcessFlags{}, "mounts[1]: /sys"},
 		"and without an option":  {func(s *specs.Spec) { s.Mounts[1].Options = nil }, ProcessFlags{}, "mounts[1]: /sys"},
 		"a second proc":          {func(s *specs.Spec) { s.Mounts[0].Destination = "/proc2" }, ProcessFlags{}, "mounts[0]: /proc2: another proc"},
 	} {

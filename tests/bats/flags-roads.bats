@@ -176,6 +176,7 @@ unprivileged() {
 	for filter in \
 		'.process.capabilities.bounding += ["CAP_SYS_ADMIN"]' '.process.capabilities.ambient += ["CAP_SYS_ADMIN"]' 'del(.process.capabilities)' \
 		'.linux.maskedPaths = []' 'del(.linux.maskedPaths)' '.linux.maskedPaths -= ["/proc/kcore"]' '.linux.readonlyPaths = []' \
+		'.linux.maskedPaths = ["/link/../proc/acpi"] + .linux.maskedPaths' '(.mounts[] | select(.type == "sysfs")).options += ["rrw"]' \
 		'(.mounts[] | select(.type == "sysfs")).options += ["rw"]' '.mounts += [{destination: "/tmp", type: "proc", source: "proc"}]'; do
 		cat "$W/plain.json" >"$B/config.json"
 		update_config "$filter"
