@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -43,6 +45,9 @@ func (p *plan) judgeDevices(c *call) error {
 	for i, d := range spec.Devices {
 		switch specpatch.KindOf(spec, d) {
 		case specpatch.DeviceAsked:
+			if !p.hasPlace(d.Path) {
+				continue
+			}
 			uid, gid := specpatch.DeviceOwner(d)
 			outerUID, hasUID := uids.ToOuter(uid)
 			outerGID, hasGID := gids.ToOuter(gid)
@@ -63,6 +68,19 @@ func (p *plan) judgeDevices(c *call) error {
 		}
 	}
 	return nil
+}
+
+// hasPlace says whether a device can be mounted at its path. Where the bundle binds /dev as a whole, the low-level
+// runtime makes none there; ours is mounted over the one that is there, and else there is nothing that it
+// could be mounted on.
+func (p *plan) hasPlace(device string) bool {
+	below, ok := strings.CutPrefix(filepath.Clean(device), "/dev/")
+	i := slices.IndexFunc(p.binds, func(b *bind) bool { return filepath.Clean(b.Destination) == "/dev" })
+	if !ok || i < 0 {
+		return true
+	}
+	var st unix.Stat_t
+	return unix.Stat(filepath.Join(linux.FDPath(p.binds[i].taken.Source), below), &st) == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR
 }
 
 // checkHostsNode refuses a device of the host whose node root inside, who is nobody there, couldn't

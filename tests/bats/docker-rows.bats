@@ -49,6 +49,15 @@ a_node() {
 	same_diff
 }
 
+@test "docker rows: --device beside the host's own /dev" {
+	a_node zero c 1 5 0666 0:0
+	# runc makes no devices there: one that the host hasn't got isn't there.
+	ran -v /dev:/dev --device "$W/zero:/dev/$UR_TAG" busybox sh -c "ls /dev/$UR_TAG; ls /dev | wc -l"
+	[[ ! -e /dev/$UR_TAG ]]
+	# One that it has is root's inside.
+	ran -v /dev:/dev --device /dev/loop-control busybox sh -c 'stat -c "%n %t,%T %u" /dev/loop-control'
+}
+
 @test "docker rows: a device that belongs to nobody of the container's" {
 	a_node zero c 1 5 0600 70000:0
 	must docker run --rm --runtime plain --device "$W/zero:/dev/z" busybox stat -c %u /dev/z
@@ -97,6 +106,34 @@ a_node() {
 	must docker run --rm --runtime ours --privileged busybox sh -c 'for f in /proc/sys/kernel/panic /proc/sys/vm/drop_caches /proc/sysrq-trigger /proc/irq/default_smp_affinity /sys/kernel/uevent_helper /sys/power/state /sys/module/kernel/parameters/panic; do
 		[ ! -e $f ] || ! (echo 1 >$f) 2>/dev/null || echo wrote $f; done; for d in /sys/fs/cgroup/*; do ! mkdir $d/more 2>/dev/null || echo made $d/more; done; date -s 2001-01-01 >/dev/null 2>&1; [ "$(date +%Y)" != 2001 ] || echo set the clock; ! mknod /n b 8 0 2>/dev/null || echo made a disk'
 	is "" "$output"
+}
+
+@test "docker rows: --privileged: what root inside can write of /proc, /sys and cgroups is its namespaces'" {
+	# Opened for writing, and nothing written.
+	local writable='exec 2>/dev/null; find /sys /proc/sys /proc/irq /proc/bus /proc/fs -type f | while read -r f; do true 3>>"$f" && echo "$f"; done' how users
+	local own='^(/sys/devices/virtual/net|/proc/sys/net|/proc/sys/user|/proc/sys/fs/mqueue)/|^/proc/sys/kernel/(auto_msgmni|msg[a-z_]+|pid_max|sem|sem_next_id|shm[a-z_]+)$'
+	users=$(setpriv --reuid 12345 --regid 12345 --clear-groups busybox sh -c "$writable" | sort || true)
+	for how in '--cgroupns host' '--cgroupns private' '--cgroupns host --pid host --ipc host --uts host --network host'; do
+		# shellcheck disable=SC2086 # words
+		try docker run --rm --runtime ours --privileged $how busybox sh -c "$writable"
+		has "$output" '^/proc/sys/user/max_user_namespaces$'
+		is "$users" "$(grep -vE "$own" <<<"$output" | sort || true)" "beside its own, what a user of the host can"
+	done
+	# All namespaces are the host's, and none of them is root's inside.
+	is "$users" "$(grep -v '^/proc/sys/user/' <<<"$output" | sort || true)" "with the host's namespaces"
+	# Nor can it mount what has more, nor a cgroup that it could change.
+	for how in host private; do
+		must docker run --rm --runtime ours --privileged --cgroupns "$how" busybox sh -c 'exec 2>/dev/null; mkdir /m
+			for f in debugfs tracefs securityfs bpf configfs pstore efivarfs devtmpfs ext4; do mount -t $f x /m && echo mounted $f; done
+			for c in memory devices pids freezer; do
+				mount -t cgroup -o $c x /m || continue
+				for f in release_agent notify_on_release cgroup.procs tasks devices.allow devices.deny memory.limit_in_bytes; do true 3>>/m/$f && echo $c $f; done
+				mkdir /m/more && echo made $c
+				mount -o remount,release_agent=/x /m && echo agent
+				umount /m
+			done; true'
+		is "" "$(grep -v '^/m/.*: nonexistent' <<<"$output" || true)"
+	done
 }
 
 @test "docker rows: --privileged of plain runc, where the host can" {
