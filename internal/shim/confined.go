@@ -28,13 +28,14 @@ var hostsCapabilities = []string{
 // mostNames is how many of a long list are told.
 const mostNames = 8
 
-// reports is the sentences of the audit line.
-func (c confined) reports(spec *specs.Spec) []string {
+// reports is the sentences of the audit line. dropped is capabilities that the grant takes away: those the container
+// hasn't got in any way.
+func (c confined) reports(spec *specs.Spec, dropped []string) []string {
 	var out []string
 	if process := spec.Process; process != nil && process.Capabilities != nil {
 		var vain []string
 		for _, name := range hostsCapabilities {
-			if slices.Contains(process.Capabilities.Bounding, name) {
+			if slices.Contains(process.Capabilities.Bounding, name) && !slices.Contains(dropped, name) {
 				vain = append(vain, name)
 			}
 		}

@@ -216,7 +216,7 @@ func (p *plan) make(c *call, low string, version oci.Version, owner ownership, d
 	if err := p.judgeDevices(c); err != nil {
 		return err
 	}
-	d.Confined = p.confined.reports(p.bundle.Spec)
+	d.Confined = p.confined.reports(p.bundle.Spec, p.verdict.Flags.DropCaps)
 	request, err := p.request(c, source, mounts)
 	if err != nil {
 		return err
