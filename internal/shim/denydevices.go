@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -17,14 +19,15 @@ import (
 
 // checkDevices refuses what the bundle says of devices; see also [bind.checkDevices].
 func (p *plan) checkDevices() error {
-	if p.bundle.Spec.Linux == nil {
+	spec := p.bundle.Spec.Linux
+	if spec == nil {
 		return nil
 	}
-	rules, networks, err := p.bundle.HostDevices()
-	if err != nil {
-		return err
+	devices := specpatch.HostDevices{Nodes: spec.Devices, Networks: slices.Sorted(maps.Keys(spec.NetDevices))}
+	if spec.Resources != nil {
+		devices.Rules = spec.Resources.Devices
 	}
-	return specpatch.CheckHostDevices(specpatch.HostDevices{Nodes: p.bundle.Spec.Linux.Devices, Rules: rules, Networks: networks})
+	return specpatch.CheckHostDevices(devices)
 }
 
 func denyDevices(f registry.Flags) bool { return f.DenyDevices }
