@@ -36,6 +36,10 @@ func (v Version) IsCrun() bool { return v.Name == "crun" }
 // it then takes for those of the namespace (runc before 1.2).
 func (v Version) NeedsMaps() bool { return v.Name == "runc" && !v.AtLeast(1, 2) }
 
+// NoCapsUnsaid says whether a process for which no capabilities are named gets none. Since 1.2 runc leaves it
+// all that a new user namespace gives.
+func (v Version) NoCapsUnsaid() bool { return v.Name == "runc" && !v.AtLeast(1, 2) }
+
 // Lacks is what is refused with this low-level runtime, for people; nothing with runc 1.2 or later.
 func (v Version) Lacks() []string {
 	switch {

@@ -290,6 +290,9 @@ func (p *plan) patch(c *call, userns *os.File, record string, d *decision) ([]by
 	if p.wanted.needsSysfs(p.bundle.Spec) {
 		p.plan.Sysfs = stageSysfs
 	}
+	if c.version.NoCapsUnsaid() {
+		p.plan.OtherCaps = nil // a flag that takes some must not give any
+	}
 	if p.plan.KeepMaps = c.version.NeedsMaps(); p.plan.KeepMaps {
 		var err error
 		if p.plan.UIDs, p.plan.GIDs, err = p.localMaps(c); err != nil {

@@ -15,7 +15,8 @@ type ProcessFlags struct {
 	// NoNewPrivs sets no_new_privs on the process.
 	NoNewPrivs bool
 	// DropCaps is the names of the capabilities that it never has, CAP_*, and OtherCaps
-	// all the others that there are. The latter are needed only if there are any of the former.
+	// all the others that there are. The latter are needed only if there are any of the former, and the low-level
+	// runtime gives all to a process for which none are named.
 	DropCaps, OtherCaps []string
 }
 
@@ -54,9 +55,9 @@ func ApplyProcess(process *specs.Process, flags ProcessFlags, at ...string) []Ch
 const whyDropped = "flag drop-caps"
 
 // dropUnsaid gives the container's first process capabilities by name where its
-// specification names none: runc leaves it what a new user namespace gives, which is all.
+// specification names none: runc leaves it what a new user namespace gives, which is all (since 1.2).
 func (f ProcessFlags) dropUnsaid(process *specs.Process, at ...string) []Change {
-	if process.Capabilities != nil || len(f.DropCaps) == 0 {
+	if process.Capabilities != nil || len(f.DropCaps) == 0 || len(f.OtherCaps) == 0 {
 		return nil
 	}
 	process.Capabilities = &specs.LinuxCapabilities{Bounding: f.OtherCaps, Effective: f.OtherCaps, Permitted: f.OtherCaps}

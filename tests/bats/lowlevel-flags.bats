@@ -65,6 +65,23 @@ drop() {
 	each drop
 }
 
+@test "lowlevel flags: drop-caps gives none, where a bundle names none" {
+	local low had
+	setup_version
+	update_config 'del(.process.capabilities)'
+	process grep CapEff /proc/self/status
+	for low in $(lows); do
+		[[ $low != "$CRUN" ]] || continue # it is refused: lowlevel.bats
+		with "$low"
+		book "dockroot:$START:$COUNT:"
+		must ours run -b "$B" "$CT"
+		had=$((16#${output##*[[:space:]]}))
+		book "dockroot:$START:$COUNT:drop-caps=CAP_SYS_ADMIN"
+		must ours run -b "$B" "$CT"
+		is "$((had & ~(1 << 21)))" "$((16#${output##*[[:space:]]}))" "what it has under the flag"
+	done
+}
+
 no_devices() {
 	has "$output" '^open devices: EACCES$'
 	has "$output" '^mknod: EPERM$'
