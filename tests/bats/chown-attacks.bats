@@ -124,3 +124,21 @@ lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sor
 	must "$CTL" gc
 	restored
 }
+
+@test "chown attacks: what is mounted in it is left alone" {
+	rootfs_on ramfs
+	mkdir "$W/host"
+	echo x >"$W/host/file"
+	mkdir "$B/rootfs/tmp/host" "$B/rootfs/tmp/ram"
+	mount --bind "$W/host" "$B/rootfs/tmp/host"
+	# Of the same filesystem, too.
+	mount --bind "$B/rootfs/etc" "$B/rootfs/tmp/ram"
+	owners >"$W/.owners"
+	sleeper
+	lives
+	is "0 0" "$(stat -c %u "$W/host/file" "$W/host" | xargs)" "owners of what is bound in"
+	must ours delete -f "$CT"
+	is "0 0" "$(stat -c %u "$W/host/file" "$W/host" | xargs)" "owners of what is bound in"
+	restored
+	umount "$B/rootfs/tmp/host" "$B/rootfs/tmp/ram"
+}
