@@ -33,7 +33,8 @@ const (
 	// own way.
 	DeviceDefault DeviceKind = iota
 	// DeviceAsked is one that somebody has asked for: the device cgroup has a rule for its very
-	// number. It is the container's, with the owner and mode that it is to have inside.
+	// number, or for all of its driver's and not for all there are. It is the container's, with the
+	// owner and mode that it is to have inside.
 	DeviceAsked
 	// DeviceHosts is there since all devices are (--privileged). It stays the host's: were root
 	// inside its owner, they would have the host's disks.
@@ -50,9 +51,15 @@ func KindOf(l *specs.Linux, d specs.LinuxDevice) DeviceKind {
 	case l.Resources == nil:
 		return DeviceHosts
 	}
-	asked := slices.ContainsFunc(l.Resources.Devices, func(r specs.LinuxDeviceCgroup) bool {
+	whichever := func(number *int64) bool { return number == nil || *number == -1 }
+	rules := l.Resources.Devices
+	// Beside such a rule all devices are there, and one for a driver's says nothing of whom it is about.
+	all := slices.ContainsFunc(rules, func(r specs.LinuxDeviceCgroup) bool {
+		return r.Allow && r.Access != "m" && whichever(r.Major) && whichever(r.Minor)
+	})
+	asked := slices.ContainsFunc(rules, func(r specs.LinuxDeviceCgroup) bool {
 		return r.Allow && ruleType(r.Type) == ruleType(d.Type) && r.Major != nil && *r.Major == d.Major &&
-			(r.Minor == nil || *r.Minor == -1 || *r.Minor == d.Minor)
+			(whichever(r.Minor) && !all || r.Minor != nil && *r.Minor == d.Minor)
 	})
 	if asked {
 		return DeviceAsked
