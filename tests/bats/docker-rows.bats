@@ -164,6 +164,22 @@ sh: can't kill pid $pid: Operation not permitted" "$output"
 	eventually eval '! pgrep -f "sleep 1001"'
 }
 
+@test "docker rows: --pid host: another container's processes and files are that container's" {
+	local pid
+	room 2
+	must docker run -d --name ours --runtime ours --pid host -v secret:/s busybox sh -c 'echo secret >/s/f; exec sleep 1000'
+	pid=$(pid_of ours)
+	patiently test -s "$(volume secret)/f"
+	must docker run --rm --runtime ours --privileged --pid host busybox sh -c "
+		for f in root/s/f environ maps mem auxv fd/0 map_files; do ! cat /proc/$pid/\$f >/dev/null 2>&1 || echo read \$f; done
+		for f in oom_score_adj mem comm; do ! (echo 1 >/proc/$pid/\$f) 2>/dev/null || echo wrote \$f; done
+		for n in U m n p i u; do ! nsenter -t $pid -\$n true 2>/dev/null || echo entered \$n; done
+		! renice -n 5 -p $pid 2>/dev/null || echo reniced; ! kill -0 $pid 2>/dev/null || echo signalled; readlink /proc/$pid/ns/user; cat /proc/$pid/comm"
+	is sleep "$output"
+	must docker rm -f ours
+	docker volume rm secret >/dev/null
+}
+
 @test "docker rows: --ipc host" {
 	is_same_ipc() { readlink "/proc/$(pid_of "$1")/ns/ipc"; }
 	ran --ipc host busybox sh -c 'readlink /proc/self/ns/ipc; stat -c "%n %a" /dev/shm /dev/mqueue; awk "\$5 ~ \"^/dev/mqueue\" {print \$5, substr(\$6, 1, 2), \$(NF-2)}" /proc/self/mountinfo; cat /proc/sys/kernel/shmmni; touch /dev/mqueue/q; ls /dev/mqueue; rm /dev/mqueue/q; echo x >/dev/shm/f && cat /dev/shm/f && rm /dev/shm/f'
