@@ -142,3 +142,20 @@ lives() { is "$START" "$(stat -c %u "$B/rootfs/bin" "$B/rootfs/etc/passwd" | sor
 	restored
 	umount "$B/rootfs/tmp/host" "$B/rootfs/tmp/ram"
 }
+
+@test "chown attacks: an engine that ends takes the gate and the low-level runtime with it; a gate that is killed, no container" {
+	rootfs_on ramfs
+	process sleep 1000
+	bash -c 'setpriv --pdeathsig KILL "$@" & wait' - "${ours_cmd[@]}" run -b "$B" "$CT" </dev/null >/dev/null 2>&1 3>&- &
+	local engine=$!
+	disown
+	eventually is_status ours running
+	pgrep -f "$W/ours run" >/dev/null
+	kill -KILL "$engine"
+	eventually eval '! pgrep -f "$W/ours run"'
+	is running "$(status_of ours)" "the container, as under runc"
+	must "$CTL" gc
+	lives
+	must ours delete -f "$CT"
+	restored
+}
