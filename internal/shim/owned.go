@@ -100,9 +100,10 @@ func checkOwnedSpec(spec *specs.Spec, owner string) error {
 		}
 	}
 	if spec.Linux != nil {
-		for i, device := range spec.Linux.Devices {
+		var devices []string // all of the host's, under --privileged
+		for _, device := range spec.Linux.Devices {
 			if !specpatch.IsDefaultDevice(device) {
-				errs = append(errs, fmt.Errorf("linux.devices[%d]: %s: %s could open it from outside of the container, where its device cgroup denies nothing: leave it out", i, device.Path, owner))
+				devices = append(devices, device.Path)
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(spec.Linux.NetDevices)) {
@@ -110,6 +111,9 @@ func checkOwnedSpec(spec *specs.Spec, owner string) error {
 		}
 		if s := spec.Linux.Seccomp; s != nil && s.ListenerPath != "" {
 			errs = append(errs, fmt.Errorf("linux.seccomp.listenerPath: %s leads to a program of the host, which acts for a container that %s can stop and change under it: leave it out", s.ListenerPath, owner))
+		}
+		if len(devices) > 0 {
+			errs = append(errs, fmt.Errorf("linux.devices: %s: %s could open devices from outside of the container, where its device cgroup denies nothing: leave them out", some(devices), owner))
 		}
 	}
 	return errors.Join(errs...)
