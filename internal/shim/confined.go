@@ -40,7 +40,7 @@ func (c confined) reports(spec *specs.Spec, dropped []string) []string {
 			}
 		}
 		if len(vain) > 0 {
-			out = append(out, strings.Join(vain, ", ")+": the kernel asks for them in the host's user namespace, so they give nothing inside")
+			out = append(out, strings.Join(vain, ", ")+": had over what is the container's alone, while the kernel asks for the like in the host's user namespace")
 		}
 	}
 	if len(c.hosts) > 0 {
