@@ -155,7 +155,8 @@ func crunWords(argv []string, verb string, words []string) ([]string, error) {
 // crunsOwn is what begins the names of annotations that crun obeys, beside those of the engines.
 var crunsOwn = []string{"run.oci.", "module.wasm.", "org.criu."}
 
-// CheckSpec refuses what this low-level runtime would read in another way than it was judged.
+// CheckSpec refuses what this low-level runtime would read in another way than it was judged; the capabilities,
+// of which the grant may have taken some, are [Version.CheckCaps]'s.
 func (v Version) CheckSpec(spec *specs.Spec) error {
 	if !v.IsCrun() {
 		return nil
@@ -166,9 +167,6 @@ func (v Version) CheckSpec(spec *specs.Spec) error {
 		if slices.ContainsFunc(crunsOwn, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			errs = append(errs, fmt.Errorf("annotations: %s: crun does by it what nobody judged, such as keeping the host's groups: leave it out", name))
 		}
-	}
-	if spec.Process != nil {
-		errs = append(errs, v.CheckCaps("process.capabilities", spec.Process))
 	}
 	return errors.Join(errs...)
 }
@@ -216,16 +214,16 @@ func (v Version) CheckCapNames(field string, names []string) error {
 	return nil
 }
 
-// Spec is a specification, or its process, for this low-level runtime: edited, whose every byte that wasn't changed
-// is the engine's, or for crun what is read of it into whole, which is empty. crun's parser tells upper from lower
-// case, and takes comments: it gets what runc would read. whole has the members that nobody judges too, such as
-// limits and the seccomp filter.
-func (v Version) Spec(edited []byte, whole any) ([]byte, error) {
+// Spec is config.json, or its process, for this low-level runtime: edited, whose every byte that wasn't changed is
+// the engine's, or for crun all that runc reads in it, written anew. crun's parser tells upper from lower
+// case, and takes comments: so it reads nothing but what was judged. into is a new specification or process of the
+// whole type: what that hasn't got, a seccomp filter say, crun wouldn't get.
+func (v Version) Spec(edited []byte, into any) ([]byte, error) {
 	if !v.IsCrun() {
 		return edited, nil
 	}
-	if err := json.Unmarshal(edited, whole); err != nil {
+	if err := json.Unmarshal(edited, into); err != nil {
 		return nil, err
 	}
-	return json.Marshal(whole)
+	return json.Marshal(into)
 }

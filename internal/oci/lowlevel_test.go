@@ -3,6 +3,7 @@
 package oci
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -140,15 +141,23 @@ func TestCheckSpecForCrun(t *testing.T) {
 		"empty lists": {with(func(s *specs.Spec) { s.Process.Capabilities = &specs.LinuxCapabilities{} }), ""},
 	} {
 		err := crun.CheckSpec(row.spec)
+		if row.spec.Process != nil {
+			err = errors.Join(err, crun.CheckCaps("process.capabilities", row.spec.Process))
+		}
 		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
 		if err := old.CheckSpec(row.spec); err != nil {
 			t.Errorf("%s: runc: %v", name, err)
 		}
+		if err := old.CheckCaps("", &specs.Process{}); err != nil {
+			t.Errorf("%s: runc: %v", name, err)
+		}
 	}
 }
 
+// crun gets all that runc reads, and in the letters of the specification: a seccomp filter that
+// nobody here judges is lost otherwise.
 func TestSpecForCrun(t *testing.T) {
 	for edited, want := range map[string]string{
 		`{"OCIVERSION": "1.0.2", "process": null}`: `{"ociVersion":"1.0.2"}`,

@@ -304,6 +304,11 @@ func (p *plan) patch(c *call, userns *os.File, record string, d *decision) ([]by
 		return nil, p.patchError(err)
 	}
 	d.Changes = changes
+	if spec.Process != nil {
+		if err := c.version.CheckCaps("process.capabilities", spec.Process); err != nil {
+			return nil, p.patchError(err)
+		}
+	}
 	patched, err := p.bundle.Patched(edits(changes), spec)
 	if err != nil {
 		return nil, err
