@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -49,12 +48,6 @@ func (j *Journal) refuse(root *os.File) error {
 	j.Memory = kind == unix.RAMFS_MAGIC || kind == unix.TMPFS_MAGIC
 	j.State = Shifting
 	return nil
-}
-
-// Boot is the number of this boot of the kernel.
-func Boot() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(text)), err
 }
 
 // Shift changes the owners below root to those outside, by a journal that has all but how the tree is.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/pkg/idmap"
 )
 
@@ -91,11 +92,11 @@ func openAt(path string, mount uint64) (*Store, error) {
 	s := &Store{path: path, own: namespaces{mount: mount}, live: Live}
 	var err error
 	s.own.pid, err = namespaceOf("/proc/self/ns/pid")
-	boot, err2 := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	var err2 error
+	s.boot, err2 = linux.BootID()
 	if err := errors.Join(err, err2); err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	s.boot = strings.TrimSpace(string(boot))
 	return s, nil
 }
 

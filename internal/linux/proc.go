@@ -135,6 +135,12 @@ func ProcessOfPIDFD(proc *os.File, fd int) (int, error) {
 	return 0, nil
 }
 
+// BootID is what tells this boot of the kernel from all others (random(4), boot_id).
+func BootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text)), err
+}
+
 // ProcessOfDir is the number of the process whose directory in /proc the
 // descriptor dir is open on, as that /proc counts it. Other directories there, of
 // a thread among them, may give a number too.

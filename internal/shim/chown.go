@@ -71,7 +71,7 @@ func (p *plan) chownJournal(c *call, source *os.File, mounts []*mountinfo.Info) 
 	key := store.KeyOf(c.engineRoot(), c.inv.ID)
 	place, err := rootfs.PlaceOf(source, mounts)
 	inode, err2 := linux.Inode(source)
-	boot, err3 := chown.Boot()
+	boot, err3 := linux.BootID()
 	return chown.Journal{
 		EngineRoot: key.Root, ID: key.ID, MountNS: key.MountNS, Boot: boot,
 		Rootfs: source.Name(), Inode: inode, Device: place.Device, Filesystem: place.Filesystem, Place: place.Path,
@@ -130,7 +130,7 @@ func undoAll(store *lease.Store, own *lease.Key, wait func(chown.Journal) bool) 
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	boot, err := chown.Boot()
+	boot, err := linux.BootID()
 	if err != nil {
 		return nil, err
 	}
@@ -324,14 +324,10 @@ func (c *call) undoDeleted() error {
 // attend runs the low-level runtime as a child, of a container whose owners on disk have to be changed back
 // when that is over: the runtime itself deletes what it has run in the foreground, and what it can't start.
 func (c *call) attend(low string, p *plan) error {
-	argv, err := c.argv()
+	cmd, err := c.childLow(low)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(low, argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = c.environ
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.caller.Rearm(); err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"syscall"
 
 	"github.com/userns-runtime/userns-runtime/config"
 	"github.com/userns-runtime/userns-runtime/internal/lease"
@@ -201,15 +200,10 @@ func (c *call) delete(low string) error {
 	if !ok && copied == "" && !c.chowned() {
 		return c.execLow(low)
 	}
-	argv, err := c.argv()
+	cmd, err := c.childLow(low)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(low, argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = c.environ
-	// An engine that ends us means the low-level runtime.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -4,6 +4,9 @@ package shim
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -64,4 +67,18 @@ func (c *call) execLow(low string) error {
 		return err
 	}
 	return oci.Exec(low, argv, c.environ, c.caller)
+}
+
+// childLow is the low-level runtime as a child, where something is left to do when it has ended. It ends with
+// this process: an engine that kills us means it.
+func (c *call) childLow(low string) (*exec.Cmd, error) {
+	argv, err := c.argv()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(low, argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = c.environ
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd, nil
 }
