@@ -13,13 +13,15 @@ import (
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 )
 
+type hostNamespace struct {
+	kind        specs.LinuxNamespaceType
+	file, words string
+}
+
 // hostNamespaces is the kinds that the flag deny-host-ns is about: as a bundle has them, as
 // /proc/PID/ns has them, and the words of engines for the host's. Of user and mount namespaces no container
 // here has the host's.
-var hostNamespaces = []struct {
-	kind        specs.LinuxNamespaceType
-	file, words string
-}{
+var hostNamespaces = []hostNamespace{
 	{specs.NetworkNamespace, "net", "--network host"},
 	{specs.PIDNamespace, "pid", "--pid host"},
 	{specs.IPCNamespace, "ipc", "--ipc host"},

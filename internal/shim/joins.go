@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/userns-runtime/userns-runtime/internal/linux"
+	"github.com/userns-runtime/userns-runtime/pkg/specpatch"
 )
 
 // joins is the namespaces that a container shares with others, but for the user
@@ -20,6 +23,8 @@ import (
 type joins struct {
 	// files is those that the bundle names by path.
 	files map[specs.LinuxNamespaceType]*os.File
+	// own is the indexes, in linux.namespaces, of those by path that the caller is in anyway.
+	own []int
 	// owner is the user namespace that owns those of another container, nil if
 	// there are none; ownerOf is the one it was found by.
 	owner   *os.File
@@ -43,7 +48,7 @@ const (
 
 // findJoins opens the namespaces that a bundle names and asks who owns them. A
 // network namespace may be the caller's, as engines make them; all others must
-// be another container's, and of one user namespace, which the container has
+// be those that the caller is in, or another container's, and of one user namespace, which the container has
 // to be in then.
 func findJoins(spec *specs.Spec) (j joins, err error) {
 	j.files = map[specs.LinuxNamespaceType]*os.File{}
@@ -53,7 +58,7 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 	}
 	defer self.Close()
 	j.network = networkHost
-	for _, ns := range spec.Linux.Namespaces {
+	for i, ns := range spec.Linux.Namespaces {
 		if ns.Type == specs.NetworkNamespace {
 			j.network = networkOwn
 		}
@@ -61,7 +66,7 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 			continue
 		}
 		field := fmt.Sprintf("linux.namespaces: %s: path", ns.Type)
-		if _, twice := j.files[ns.Type]; twice {
+		if slices.ContainsFunc(spec.Linux.Namespaces[:i], func(before specs.LinuxNamespace) bool { return before.Type == ns.Type }) {
 			return joins{}, fmt.Errorf("%s: type %q is there twice", field, ns.Type)
 		}
 		if !filepath.IsAbs(ns.Path) {
@@ -71,12 +76,61 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 		if err != nil {
 			return joins{}, fmt.Errorf("%s: %w", field, err)
 		}
+		own, err := isCallersOwn(ns.Type, f)
+		if err != nil {
+			return joins{}, fmt.Errorf("%s: %w", field, err)
+		}
+		if own {
+			f.Close()
+			j.own = append(j.own, i)
+			continue
+		}
 		j.files[ns.Type] = f
 		if err := j.add(ns, f, self); err != nil {
 			return joins{}, fmt.Errorf("%s: %s: %w", field, ns.Path, err)
 		}
 	}
 	return j, nil
+}
+
+// isCallersOwn says whether the caller is in a namespace, so that to join it is to be left where one is. Networks
+// have a rule of their own: see [networkOf].
+func isCallersOwn(kind specs.LinuxNamespaceType, f *os.File) (bool, error) {
+	i := slices.IndexFunc(hostNamespaces, func(n hostNamespace) bool { return n.kind == kind })
+	if i < 0 || kind == specs.NetworkNamespace {
+		return false, nil
+	}
+	own, err := linux.OpenNamespace("/proc/self/ns/" + hostNamespaces[i].file)
+	if err != nil {
+		return false, err
+	}
+	defer own.Close()
+	return linux.SameFile(f, own)
+}
+
+// leaveOwn takes those out of the bundle that the caller is in anyway, as if they hadn't been named: nothing in a
+// user namespace of its own may join them, and nothing has to. Docker names them for `--pid container:X` where X has
+// the host's.
+func (p *plan) leaveOwn() error {
+	if len(p.wanted.joins.own) == 0 {
+		return nil
+	}
+	spec := *p.bundle.Spec
+	inner := *spec.Linux
+	spec.Linux, inner.Namespaces = &inner, slices.Clone(inner.Namespaces)
+	for _, i := range slices.Backward(p.wanted.joins.own) {
+		p.left = append(p.left, specpatch.Change{
+			Path: []string{"linux", "namespaces", strconv.Itoa(i)}, Before: inner.Namespaces[i],
+			Why: "the container is left in it: it is the one that it is started from",
+		})
+		inner.Namespaces = slices.Delete(inner.Namespaces, i, i+1)
+	}
+	raw, err := p.bundle.Patched(edits(p.left), &spec)
+	if err != nil {
+		return err
+	}
+	p.bundle.Raw, p.bundle.Spec = raw, &spec
+	return nil
 }
 
 // add asks who owns a namespace.

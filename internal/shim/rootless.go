@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -103,7 +104,7 @@ func (p *plan) makeRootless(c *call, low string, version oci.Version, owner owne
 	if err != nil {
 		return p.patchError(err)
 	}
-	d.Changes, d.Rootfs = changes, "as-is"
+	d.Changes, d.Rootfs = slices.Concat(p.left, changes), "as-is"
 	patched, err := p.bundle.Patched(edits(changes), spec)
 	if err != nil || p.dry {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
@@ -77,7 +78,8 @@ type plan struct {
 	// deviceSources is where those are bound from, by their index in linux.devices; "" leaves one out.
 	deviceSources map[int]string
 	confined      confined
-	cover         bool // the bundle's directory is replaced as a whole
+	left          []specpatch.Change // of the bundle before all else: see leaveOwn
+	cover         bool               // the bundle's directory is replaced as a whole
 	plan          specpatch.Plan
 	// nsOwner is the granted user's account under the flag owned, nil otherwise; nsOwnerUID is
 	// its UID as the caller's own user namespace counts it.
@@ -160,6 +162,9 @@ func (c *call) mayMount() bool { return os.Geteuid() == 0 }
 func (p *plan) judge(c *call, grant *registry.Grant, owner ownership, d *decision) error {
 	var err error
 	if p.wanted, err = wants(c, p.bundle.Spec); err != nil {
+		return err
+	}
+	if err := p.leaveOwn(); err != nil {
 		return err
 	}
 	if p.wanted.none() {
@@ -303,7 +308,7 @@ func (p *plan) patch(c *call, userns *os.File, record string, d *decision) ([]by
 	if err != nil {
 		return nil, p.patchError(err)
 	}
-	d.Changes = changes
+	d.Changes = slices.Concat(p.left, changes)
 	if spec.Process != nil {
 		if err := c.version.CheckCaps("process.capabilities", spec.Process); err != nil {
 			return nil, p.patchError(err)

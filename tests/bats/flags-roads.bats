@@ -347,10 +347,10 @@ own_namespaces() { update_config '.linux.namespaces |= (map(select(.type != "cgr
 		update_config '(.linux.namespaces[] | select(.type == "network")).path = $path' --arg path "$path"
 		refused "$BOOK:2: flag deny-host-ns: linux.namespaces\[1\]: $path: it is the host's" run -b "$B" "$CT"
 	done
-	for kind in ipc uts; do
+	for kind in pid ipc uts cgroup; do
 		cat "$W/plain.json" >"$B/config.json"
-		update_config '(.linux.namespaces[] | select(.type == $kind)).path = "/proc/1/ns/" + $kind' --arg kind "$kind"
-		refused "belongs to the host's user namespace" run -b "$B" "$CT"
+		update_config '(.linux.namespaces[] | select(.type == $kind)).path = "/proc/1/ns/" + $kind | .mounts |= map(select(.type | IN("proc", "mqueue") | not)) | del(.hostname)' --arg kind "$kind"
+		refused "$BOOK:2: flag deny-host-ns: linux.namespaces: no $kind namespace" run -b "$B" "$CT"
 	done
 	# One that an engine has made for it is nobody else's.
 	cat "$W/plain.json" >"$B/config.json"

@@ -155,12 +155,15 @@ own() {
 	try "${ours_cmd[@]}" run -b "$B" "$CT-c"
 	is 1 "$status"
 	has "$errput" 'linux.namespaces: ipc: path: .*it belongs to another user namespace than /proc/[0-9]+/ns/net'
-	# The host's ipc.
+	# One of the host's, which the caller isn't in.
 	own network
-	namespace ipc "/proc/$$/ns/ipc"
+	touch "$W/ipc"
+	unshare --ipc="$W/ipc" true
+	namespace ipc "$W/ipc"
 	try "${ours_cmd[@]}" run -b "$B" "$CT-c"
 	is 1 "$status"
 	has "$errput" "linux.namespaces: ipc: path: .*it belongs to the host's user namespace"
+	umount "$W/ipc"
 	# Maps of its own beside another container's network.
 	own ipc
 	namespace network "/proc/$first/ns/net"
@@ -193,6 +196,21 @@ own() {
 	# Not what is counted as the host counts, nor what would be left out.
 	update_config '(.mounts[] | select(.type == "proc")).options += ["gid=5"]'
 	refused '/proc: option "gid=5"' run -b "$B" "$CT"
+}
+
+@test "network: namespaces of the host by path are as if they were left out" {
+	local kind
+	update_config 'del(.hostname)'
+	for kind in pid ipc uts cgroup; do
+		update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != $kind)] + [{type: $kind, path: ("/proc/self/ns/" + $kind)}]' --arg kind "$kind"
+	done
+	shell 'for f in pid ipc uts cgroup; do readlink /proc/self/ns/$f; done; cat /proc/1/comm; stat -f -c %T /dev/mqueue; cat /proc/self/uid_map | wc -l'
+	same run -b "$B" "$CT"
+	for kind in pid ipc uts cgroup; do has "$output" "$(readlink "/proc/self/ns/$kind" | sed 's/[][]/\\&/g')"; done
+	is 4 "$(tail -n 1 "$AUDIT" | jq '[.changes[] | select(.why | test("left in it"))] | length')" "what the audit says"
+	# Whoever names a kind twice is refused by runc, too.
+	update_config '.linux.namespaces += [{type: "uts", path: "/proc/self/ns/uts"}]'
+	refused 'linux.namespaces: uts: path: type "uts" is there twice' run -b "$B" "$CT"
 }
 
 @test "network: what the host's own proc hides stays hidden" {
