@@ -21,6 +21,7 @@ func TestEngineState(t *testing.T) {
 	vfs := findEngineState("/d/vfs/dir/abc", "", "")
 	podman := findEngineState("/g/overlay/abc/diff", "/g/overlay-containers/abc/userdata", "/r/overlay-containers/abc/userdata")
 	cri := findEngineState("/c/io.containerd.snapshotter.v1.overlayfs/snapshots/7/fs", "/s/io.containerd.runtime.v2.task/k8s.io/abc", "")
+	build := findEngineState("/d/overlay2/abc/diff", "/d/buildkit/executor/abc", "")
 	bare := findEngineState("/srv/bundle/rootfs", "/srv/bundle", "/srv")
 	for _, tc := range []struct {
 		name  string
@@ -40,7 +41,14 @@ func TestEngineState(t *testing.T) {
 		{"cri hosts", cri, "/c/io.containerd.grpc.v1.cri/sandboxes/x/hosts", "/c"},
 		{"cri shm", cri, "/s/io.containerd.grpc.v1.cri/sandboxes/x/shm", "/s"},
 		{"cri volume", cri, "/c/io.containerd.grpc.v1.cri/containers/x/volumes/hash/a", "/c"},
+		{"a build's cache", build, "/d/overlay2/def/diff", "/d"},
+		{"below a build's cache", build, "/d/overlay2/def/diff/a", "/d"},
+		{"a build's cache of vfs", build, "/d/vfs/dir/def", "/d"},
 
+		{"a build's engine", build, "/d", ""},
+		{"a build's layers", build, "/d/overlay2/def", ""},
+		{"where a build's layer is mounted", build, "/d/overlay2/def/merged", ""},
+		{"a cache of a build elsewhere", build, "/e/overlay2/def/diff", ""},
 		{"all of docker", docker, "/d", ""},
 		{"all volumes", docker, "/d/volumes", ""},
 		{"a volume's parent", docker, "/d/volumes/v", ""},

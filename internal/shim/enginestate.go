@@ -47,6 +47,9 @@ var byUpper = []layout{
 var byRun = []layout{
 	{"overlay-containers/*/userdata", podmanOwn},
 	{"io.containerd.runtime.v2.task/*/*", []string{"io.containerd.grpc.v1.cri/sandboxes/*/shm"}},
+	// What is bound into a step of a build dockerd's BuildKit has chosen, nobody else: caches (RUN --mount=type=cache)
+	// and other images, which it keeps as layers. A container's layers are its own for everybody else.
+	{"buildkit/executor/*", []string{"overlay2/*/diff/**", "vfs/dir/*/**"}},
 }
 
 // volumesDir is where Docker and Podman keep what outlives containers, and may be several'.
