@@ -172,9 +172,9 @@ P
 	in_bash completion ''
 	is "bash zsh fish" "$offered"
 	in_bash add x --flags d
-	is "deny-setgroups" "$offered"
+	is "deny-setgroups deny-nested deny-privileged deny-host-ns deny-devices" "$offered"
 	in_bash set x --flags deny-setgroups,no-new-privs,
-	is "deny-setgroups,no-new-privs,reserved deny-setgroups,no-new-privs,owned deny-setgroups,no-new-privs,shared" "$offered"
+	is "$(printf 'deny-setgroups,no-new-privs,%s ' deny-nested deny-privileged deny-host-ns deny-devices reserved owned shared idmap-binds)" "$offered "
 	must ctl completion words -- configure docker --file ''
 	is files "$output"
 	in_bash del alice ''

@@ -313,8 +313,8 @@ daemon_json() {
 	must pod --rm "$POD_IMAGE" cat /proc/self/uid_map
 	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
 	# runtime_supports_json: a refusal is shown.
-	try pod --rm --pid host "$POD_IMAGE" true
-	has "$errput" "userns: .*pid"
+	try pod --rm --user 70000 "$POD_IMAGE" true
+	has "$errput" "process.user.*70000"
 	must pod -d "$POD_IMAGE" sleep 1000
 	wont 1 "container [0-9a-f]{64} of /run/runc" podman --undo
 	must env -u CONTAINERS_CONF podman rm -f -t 0 "$CT"

@@ -71,7 +71,7 @@ plain_root_clean() {
 		[[ $met == "$OURS" ]] && ours_met=$((ours_met + 1))
 		is "" "$(find /run/userns-runtime -mindepth 1 ! -type l ! -path /run/userns-runtime/mnt ! -path /run/userns-runtime/mnt/rootfs ! -path /run/userns-runtime/runtimes ! -path "/run/userns-runtime/leases*")" \
 			"below /run/userns-runtime, after $pause us"
-		is "" "$(grep -F -e userns-runtime -e "$B" /proc/self/mountinfo)" "mounts, after $pause us"
+		is "" "$(grep -F -e /run/userns-runtime -e "$B" /proc/self/mountinfo)" "mounts, after $pause us"
 		plain_root_clean ours
 	done
 	echo "met in our own part: $ours_met of 40"
