@@ -159,7 +159,7 @@ snoops() {
 	ours exec "$CT" snoop >"$W/snooped" 2>&1 </dev/null 3>&- &
 	snoop=$!
 	eventually grep -q ready "$W/snooped"
-	for i in {1..40}; do "$@"; done
+	for i in {1..15}; do "$@"; done
 	cat "$W/snooped"
 	# What runs there it can. What is ending has no program any more, nor anything else.
 	grep -q 'traced /bin/busybox' "$W/snooped"
