@@ -188,9 +188,9 @@ allow" "$(awk '{$1 = $1; print}' <<<"$output")"
 	edit '.linux.namespaces += [{type: "user", path: "/proc/self/ns/user"}]'
 	try by_ann run -b bundle c1
 	fails 'linux.namespaces: user'
-	edit '(.linux.namespaces[] | select(.type == "ipc")).path = "/proc/self/ns/ipc"'
+	edit '(.linux.namespaces[] | select(.type == "network")).path = "/proc/self/ns/net"'
 	try by_ann run -b bundle c1
-	fails 'linux.namespaces: ipc'
+	fails 'linux.namespaces: path: a container that is started without root joins no namespace'
 	edit .
 	mkdir -m 0755 "$U/images"
 	try by_ann restore --image-path "$U/images" -b bundle c1
