@@ -155,7 +155,6 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 	if e.UserNS == 0 {
 		return nil // it ended before there was one
 	}
-	state := e.State
 	if e.Handle != "" {
 		lives, err := linux.NamespaceLives(e.Handle)
 		if err == nil && !lives {
@@ -164,7 +163,7 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 		if err != nil && !errors.Is(err, linux.ErrNoHandles) {
 			return fmt.Errorf("lease: %w", err)
 		}
-		state = StillOpen // also where it can't be told from here, but could be when it was made
+		e.State = StillOpen // also where it can't be told from here, but could be when it was made
 	}
 	for _, l := range alive {
 		// One without maps has none of the IDs, and leads to those who have.
@@ -174,7 +173,6 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 			return nil
 		}
 	}
-	e.State = state
 	pid, err := openedBy(e.UserNS)
 	if err != nil {
 		return fmt.Errorf("lease: %w", err)
