@@ -61,15 +61,23 @@ func (p *plan) checkHostNS() error {
 // which is the engine's.
 func isOfHost(ns *os.File, file string) (bool, error) {
 	for _, of := range []string{"1", "self"} {
-		hosts, err := linux.OpenNamespace("/proc/" + of + "/ns/" + file)
+		same, err := isOf(of, ns, file)
 		if err != nil {
 			return false, fmt.Errorf("whether it is the host's can't be told: %w", err)
 		}
-		same, err := linux.SameFile(ns, hosts)
-		hosts.Close()
-		if err != nil || same {
-			return same, err
+		if same {
+			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// isOf says whether a namespace is the one that a process is in, by its name in /proc.
+func isOf(process string, ns *os.File, file string) (bool, error) {
+	its, err := linux.OpenNamespace("/proc/" + process + "/ns/" + file)
+	if err != nil {
+		return false, err
+	}
+	defer its.Close()
+	return linux.SameFile(ns, its)
 }

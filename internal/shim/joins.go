@@ -100,12 +100,7 @@ func isCallersOwn(kind specs.LinuxNamespaceType, f *os.File) (bool, error) {
 	if i < 0 || kind == specs.NetworkNamespace {
 		return false, nil
 	}
-	own, err := linux.OpenNamespace("/proc/self/ns/" + hostNamespaces[i].file)
-	if err != nil {
-		return false, err
-	}
-	defer own.Close()
-	return linux.SameFile(f, own)
+	return isOf("self", f, hostNamespaces[i].file)
 }
 
 // leaveOwn takes those out of the bundle that the caller is in anyway, as if they hadn't been named: nothing in a
@@ -165,16 +160,11 @@ func (j *joins) add(ns specs.LinuxNamespace, f, self *os.File) error {
 // networkOf is networkHost for the namespace of the caller, and for that of the
 // host's first process, in which the caller needn't be.
 func networkOf(f *os.File) (network, error) {
-	for _, path := range []string{"/proc/self/ns/net", "/proc/1/ns/net"} {
-		hosts, err := linux.OpenNamespace(path)
+	for _, process := range []string{"self", "1"} {
+		same, err := isOf(process, f, "net")
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
 			continue // in a user namespace the first process isn't shown to everybody
 		}
-		if err != nil {
-			return 0, err
-		}
-		same, err := linux.SameFile(f, hosts)
-		hosts.Close()
 		if err != nil || same {
 			return networkHost, err
 		}
