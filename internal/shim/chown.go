@@ -232,7 +232,7 @@ func undoChowned(store *lease.Store, j chown.Journal, boot string, wait bool, en
 
 // undoOthers undoes what has ended, before IDs are chosen, and remembers what can't be.
 func (c *call) undoOthers() error {
-	if c.dry || !c.mayMount() || !c.subject.IsRoot() || !chown.Any() {
+	if c.dry || !c.chowned() {
 		return nil
 	}
 	store, err := c.leases()
@@ -310,7 +310,7 @@ func (c *call) undoOwn(over bool) error {
 	return err
 }
 
-// chowned says whether owners on disk may be this container's.
+// chowned says whether owners on disk may be a container's, for a caller who could change them back.
 func (c *call) chowned() bool { return c.mayMount() && c.subject.IsRoot() && chown.Any() }
 
 // undoDeleted is undoOwn for a container that the low-level runtime was told to delete.
