@@ -360,7 +360,7 @@ few() {
 	process true
 	must ours run -b "$B" "$CT"
 	is "" "$output$errput" output
-	try script -qec "${ours_cmd[*]@Q} run -b '$B' '$CT'" /dev/null
+	try by_script "${ours_cmd[@]}" run -b "$B" "$CT"
 	is 0 "$status" status
 	has "$output" "changing owners: 1024 of [0-9]+ files \([0-9]+%\)"
 	has "$output" "changing owners back: 1024 of [0-9]+ files"

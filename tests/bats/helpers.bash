@@ -105,10 +105,15 @@ plainly() {
 		-e "s,(/run/userns-runtime/mnt|$B)/rootfs,ROOTFS,g" -e "s,$RUNC|$OURS,PROGRAM,g"
 }
 
+# by_script COMMAND...: it runs on a terminal of its own, and no shell waits for it there: that would be sent
+# what is typed, too. script(1) starts one, which SHELL names, and not each does without (dash doesn't).
+# That shell reads bash's quotes.
+by_script() { SHELL=$BASH script -qec "exec ${*@Q}" /dev/null; }
+
 # on_terminal COMMAND...: as try, on a terminal of its own. script(1) also
 # shows the end of its own input, sooner or later.
 on_terminal() {
-	try script -qec "${*@Q}" /dev/null
+	try by_script "$@"
 	output=$(sed 's/\^[@D]//g; s/[\x08]//g' <<<"$output" | grep -v '^[[:space:]]*$' || true)
 }
 

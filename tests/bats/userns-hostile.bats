@@ -301,13 +301,13 @@ extents() { seq 0 $(($1 - 1)) | awk '{print $1":"20000 + $1":1"}' | shuf --rando
 		sleep 1
 	} >"$STDIN.fifo" 3>&- &
 	local typist=$!
-	STDIN=$STDIN.fifo try script -qec "setpriv --reuid ann --regid ann --init-groups '$U/bin/userns' exec -- sh $U/loop" /dev/null
+	STDIN=$STDIN.fifo try by_script setpriv --reuid ann --regid ann --init-groups "$U/bin/userns" exec -- sh "$U/loop"
 	is 6 "$status"
 	is 1 "$(grep -c interrupted <<<"$output")"
 	reap "$typist"
 	# A shell that puts it in the background, and back.
 	printf '%s\n' "set -m" "'$U/bin/userns' exec -- sh -c 'kill -TSTP \$\$; echo again; exit 3'" 'echo stopped $?' 'fg >/dev/null' 'echo ended $?' >"$U/jobs"
-	STDIN=/dev/null try script -qec "setpriv --reuid ann --regid ann --init-groups bash --norc $U/jobs" /dev/null
+	STDIN=/dev/null try by_script setpriv --reuid ann --regid ann --init-groups bash --norc "$U/jobs"
 	is "stopped 147 again ended 3" "$(tr -d '\r' <<<"$output" | grep -E '^(stopped|again|ended)' | paste -sd' ')"
 }
 

@@ -11,7 +11,7 @@ in_lines() { tr -s ' ' '\n' | sort; }
 typed() {
 	local text=$1
 	shift
-	{ sleep 1.5; printf '%s' "$text"; sleep 1.5; } | script -qec "$*" /dev/null | tr -d '\r' | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g'
+	{ sleep 1.5; printf '%s' "$text"; sleep 1.5; } | script -qec "exec $*" /dev/null | tr -d '\r' | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g'
 }
 
 # fails COMMAND...: it has to, and its status is compared. A command that fails otherwise, under
