@@ -104,18 +104,22 @@ func ParseVersion(output string) (Version, error) {
 }
 
 // RuntimeVersion asks the low-level runtime at path for its version, and keeps
-// the answer in cacheDir, whose parent must be there, for as long as the file is
-// the same. The cache is a symbolic link whose target is the answer: it is made in
-// one step, and there is no half of it. A cache that can't be written is done
-// without, and so is one of no name.
-func RuntimeVersion(path, cacheDir string) (Version, error) {
+// the answer for as long as the file is the same: in the first of the directories
+// that can be written, whose parent must be there. What any of them has is taken, so they
+// belong to whom the caller trusts. An answer is a symbolic link's target: it is made in
+// one step, and there is no half of it. Without a directory nothing is kept.
+func RuntimeVersion(path string, cacheDirs ...string) (Version, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return Version{}, fmt.Errorf("low-level runtime: %w", &os.PathError{Op: "stat", Path: path, Err: err})
 	}
-	link := filepath.Join(cacheDir, fmt.Sprintf("%x-%x-%x-%x.%x-%x.%x",
-		st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec))
-	if known, err := os.Readlink(link); cacheDir != "" && err == nil {
+	name := fmt.Sprintf("%x-%x-%x-%x.%x-%x.%x",
+		st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec)
+	for _, dir := range cacheDirs {
+		known, err := os.Readlink(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
 		if v, err := ParseVersion(known); err == nil {
 			return v, nil
 		}
@@ -131,11 +135,13 @@ func RuntimeVersion(path, cacheDir string) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("low-level runtime: %s: %w", path, err)
 	}
-	if cacheDir == "" {
-		return v, nil
-	}
-	if err := os.Mkdir(cacheDir, 0o711); err == nil || errors.Is(err, os.ErrExist) {
-		_ = os.Symlink(v.Name+" version "+v.Text, link)
+	for _, dir := range cacheDirs {
+		if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err := os.Symlink(v.Name+" version "+v.Text, filepath.Join(dir, name)); err == nil || errors.Is(err, os.ErrExist) {
+			break
+		}
 	}
 	return v, nil
 }

@@ -143,6 +143,23 @@ func TestRuntimeVersionIsKept(t *testing.T) {
 		t.Errorf("a copy of ourselves: got %v %v", v, err)
 	}
 	write("1.1.5")
+	// Where the first place can't be written, the next one has it, and what either has counts.
+	asked := calls()
+	own := filepath.Join(dir, "own")
+	for range 2 {
+		if v, err := RuntimeVersion(path, "/proc/nowhere/cache", own); err != nil || v.String() != "runc 1.1.5" || calls() != asked+1 {
+			t.Fatalf("a second place: got %v %v, asked %d times", v, err, calls()-asked)
+		}
+	}
+	if err := os.Rename(own, cache+".root"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RuntimeVersion(path, cache+".root", own); err != nil || calls() != asked+1 {
+		t.Fatalf("the first place has it: %v, asked %d times", err, calls()-asked)
+	}
+	if _, err := os.Lstat(own); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is kept twice: %v", err)
+	}
 	// Where nothing can be kept, the answer is the same.
 	if v, err := RuntimeVersion(path, "/proc/nowhere/cache"); err != nil || v.String() != "runc 1.1.5" {
 		t.Fatalf("without a cache: got %v %v", v, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -16,11 +17,7 @@ import (
 // knownRuntime refuses a low-level runtime that may read what it is given in
 // another way than it was judged, or can't do what is needed.
 func (c *call) knownRuntime(low string, d *decision) (oci.Version, error) {
-	cache := versionsDir
-	if c.dry {
-		cache = ""
-	}
-	version, err := oci.RuntimeVersion(low, cache)
+	version, err := oci.RuntimeVersion(low, c.versionsDirs(c.subject.UID)...)
 	if err != nil {
 		return oci.Version{}, err
 	}
@@ -38,6 +35,23 @@ func (c *call) knownRuntime(low string, d *decision) (oci.Version, error) {
 	// What it hasn't got is said before anything is made.
 	_, err = c.argv()
 	return version, err
+}
+
+// versionsDirs is where the versions of low-level runtimes are remembered: root's directory, which all may read. Where
+// root has never asked, each call would cost other callers one more start of the low-level runtime, so they have one
+// beside their copies of bundles. A dry run leaves nothing.
+func (c *call) versionsDirs(caller uint32) []string {
+	switch {
+	case c.dry:
+		return nil
+	case caller == 0:
+		return []string{versionsDir}
+	}
+	dir, err := callersDir(caller)
+	if err != nil {
+		return []string{versionsDir} // what starts a container says so
+	}
+	return []string{versionsDir, filepath.Join(dir, "runtimes")}
 }
 
 // argv is the command line that the low-level runtime is given.

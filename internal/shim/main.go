@@ -178,7 +178,11 @@ func (c *call) pass() error {
 	if c.inv.Version {
 		fmt.Printf("%s version %s\n", ProgramName, Version)
 	}
-	if c.version, err = oci.RuntimeVersion(low, versionsDir); err != nil {
+	caller, ok := own.ToOuter(uint32(os.Geteuid()))
+	if !ok {
+		caller = idmap.Overflow
+	}
+	if c.version, err = oci.RuntimeVersion(low, c.versionsDirs(caller)...); err != nil {
 		return err
 	}
 	if c.version.IsCrun() {

@@ -175,8 +175,23 @@ type bundleCopy struct {
 const copyState = "state"
 
 // copiesDir is where the caller's copies are.
-func (c *call) copiesDir() string {
-	return fmt.Sprintf("/run/user/%d/userns-runtime/bundles", c.subject.UID)
+func (c *call) copiesDir() string { return filepath.Join(callersPath(c.subject.UID), "bundles") }
+
+// callersPath is the directory for what a caller without root keeps, from login to logout.
+func callersPath(uid uint32) string { return fmt.Sprintf("/run/user/%d/userns-runtime", uid) }
+
+// callersDir is that path, where nobody else can write to the directory that it is to be in.
+func callersDir(uid uint32) (string, error) {
+	path := callersPath(uid)
+	above := filepath.Dir(path)
+	var st unix.Stat_t
+	if err := unix.Lstat(above, &st); err != nil {
+		return "", fmt.Errorf("%w: it is made at login (pam_systemd), or by root: install -d -o %d -m 0700 %s", &os.PathError{Op: "lstat", Path: above, Err: err}, uid, above)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return "", fmt.Errorf("%s: UID %d owns it, mode %06o: expected a directory of UID %d's that nobody else can write to", above, st.Uid, st.Mode, uid)
+	}
+	return path, nil
 }
 
 // copyOf is where the copy for the container is.
@@ -187,13 +202,8 @@ func (c *call) copyOf() string {
 
 // copyBundle makes the copy, and sweeps those away of which no container is left.
 func (c *call) copyBundle(patched []byte) (*bundleCopy, error) {
-	above := filepath.Dir(filepath.Dir(c.copiesDir()))
-	var st unix.Stat_t
-	if err := unix.Lstat(above, &st); err != nil {
-		return nil, fmt.Errorf("%w: it is made at login (pam_systemd), or by root: install -d -o %s -m 0700 %s", &os.PathError{Op: "lstat", Path: above, Err: err}, c.subject.Name, above)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s: UID %d owns it, mode %06o: expected a directory of %s's that nobody else can write to", above, st.Uid, st.Mode, c.subject.Name)
+	if _, err := callersDir(c.subject.UID); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(c.copiesDir(), 0o700); err != nil {
 		return nil, err

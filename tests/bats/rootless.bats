@@ -197,14 +197,41 @@ allow" "$(awk '{$1 = $1; print}' <<<"$output")"
 	is 1 "$status"
 	rm -rf "/run/user/$ANN"
 	try by_ann run -b bundle c1
-	fails "/run/user/$ANN: no such file.*install -d -o ann -m 0700 /run/user/$ANN"
+	fails "/run/user/$ANN: no such file.*install -d -o $ANN -m 0700 /run/user/$ANN"
 	install -d -o ben -m 0755 "/run/user/$ANN"
 	try by_ann run -b bundle c1
 	fails "/run/user/$ANN: UID $BEN owns it"
 	rm -rf "/run/user/$ANN"
 	ln -s "/run/user/$BEN" "/run/user/$ANN"
 	try by_ann run -b bundle c1
-	fails "expected a directory of ann's"
+	fails "expected a directory of UID $ANN's"
+}
+
+@test "rootless: the low-level runtime is asked for its version once" {
+	mv "$U/bin/runc" "$U/bin/real"
+	printf '#!/bin/sh\necho "$*" >>"%s"\nexec "%s" "$@"\n' "$U/ann/asked" "$U/bin/real" >"$U/bin/runc"
+	chmod 0755 "$U/bin/runc"
+	local i
+	asked() { grep -c -- '^--version$' "$U/ann/asked" || true; }
+	edit '.process.args = ["true"]'
+	must by_ann run -b "$B" c1 # before it there is no place to keep it
+	for i in 1 2 3; do
+		must by_ann list
+		must by_ann run -b "$B" c1
+	done
+	is 2 "$(asked)"
+	# What somebody else could have written there isn't taken.
+	chmod 0777 "/run/user/$ANN"
+	must by_ann list
+	is 3 "$(asked)"
+	chmod 0700 "/run/user/$ANN"
+	# Nor does root look there: what root has asked, all have.
+	must as ann ln -sfn "crun version 1.0" "$(find "/run/user/$ANN/userns-runtime/runtimes" -type l)"
+	must "$U/bin/userns-runtime" --root "$W/ours" list
+	is 4 "$(asked)"
+	must by_ann list
+	is 4 "$(asked)"
+	rm -rf /run/userns-runtime/runtimes
 }
 
 @test "rootless: without our newuidmap nothing goes by /etc/subuid instead" {
