@@ -225,7 +225,7 @@ func (w *world) state(id string) {
 	if err := os.MkdirAll(filepath.Join(w.root, id), 0o711); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(w.root, id, stateName), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.root, id, RuncStateName), nil, 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 }

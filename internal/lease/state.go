@@ -220,11 +220,11 @@ func (e Entry) answersFor(l LiveNS) bool {
 	return lies && err == nil
 }
 
-// stateName is the file that the low-level runtime makes for a container in the
-// directory of that name below its --root (runc, libcontainer); crunStateName is crun's.
+// The file that the low-level runtime makes for a container in the directory of that name below its --root: runc's
+// (libcontainer), and crun's.
 const (
-	stateName     = "state.json"
-	crunStateName = "status"
+	RuncStateName = "state.json"
+	CrunStateName = "status"
 )
 
 // hasState says whether the low-level runtime has state of the container. The path is one
@@ -237,7 +237,7 @@ func (s *Store) hasState(k Key) (bool, error) {
 	}
 	_, err = os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		_, err = os.Lstat(filepath.Join(filepath.Dir(path), crunStateName))
+		_, err = os.Lstat(filepath.Join(filepath.Dir(path), CrunStateName))
 	}
 	switch {
 	case err == nil:
@@ -262,7 +262,7 @@ func (s *Store) StatePath(k Key) (string, error) {
 		}
 		root = "/proc/" + pid + "/root"
 	}
-	return root + filepath.Join(k.Root, k.ID, stateName), nil
+	return root + filepath.Join(k.Root, k.ID, RuncStateName), nil
 }
 
 // processIn is the number of a process in a mount namespace; "" if there is none.

@@ -85,19 +85,22 @@ func OpenOwn(uid uint32) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	return openAt(fmt.Sprintf("/run/user/%d/userns-runtime/leases", uid), here)
+	return openAt(filepath.Join(OwnDir(uid), "leases"), here)
 }
 
+// OwnDir is what is kept, from login to logout, for a user of the host who isn't root, by their UID there.
+func OwnDir(uid uint32) string { return fmt.Sprintf("/run/user/%d/userns-runtime", uid) }
+
 func openAt(path string, mount uint64) (*Store, error) {
-	s := &Store{path: path, own: namespaces{mount: mount}, live: Live}
-	var err error
-	s.own.pid, err = namespaceOf("/proc/self/ns/pid")
-	var err2 error
-	s.boot, err2 = linux.BootID()
-	if err := errors.Join(err, err2); err != nil {
+	pid, err := namespaceOf("/proc/self/ns/pid")
+	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	return s, nil
+	boot, err := linux.BootID()
+	if err != nil {
+		return nil, fmt.Errorf("lease: %w", err)
+	}
+	return &Store{path: path, own: namespaces{mount: mount, pid: pid}, boot: boot, live: Live}, nil
 }
 
 // KeyOf is the key of the container id under the engine's --root, for callers in

@@ -94,11 +94,14 @@ func ParseVersion(output string) (Version, error) {
 	major, rest, _ := strings.Cut(text, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	minor, _, _ = strings.Cut(minor, "-")
-	var err, err2 error
-	v.Major, err = strconv.Atoi(major)
-	v.Minor, err2 = strconv.Atoi(minor)
-	if err := errors.Join(err, err2); err != nil {
-		return Version{}, fmt.Errorf("%q isn't the version of a low-level runtime: %w", line, err)
+	for _, number := range []struct {
+		text string
+		to   *int
+	}{{major, &v.Major}, {minor, &v.Minor}} {
+		var err error
+		if *number.to, err = strconv.Atoi(number.text); err != nil {
+			return Version{}, fmt.Errorf("%q isn't the version of a low-level runtime: %w", line, err)
+		}
 	}
 	return v, nil
 }

@@ -58,7 +58,7 @@ func stageHostsMount(m specs.Mount, target string) error {
 	}
 	_, attrs := bindAttrs(m.Options)
 	attrs = append([]linux.Attrs{{Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}}, attrs...)
-	tree, err := mountHosts(m.Type, made)
+	tree, err := mountHosts(m.Type, made, 0)
 	if errors.Is(err, unix.EPERM) && len(asked) == 0 {
 		// The caller is root of a user namespace only, whose PID and IPC namespaces are the host's.
 		return bindHosts(m.Type, target, attrs)
@@ -128,8 +128,8 @@ func hidingAs(options, hosts []string) ([]string, error) {
 	return append(slices.Clone(options), "hidepid="+hidepids[level][1]), nil
 }
 
-// mountHosts makes the filesystem, which is mounted nowhere yet.
-func mountHosts(kind string, options []string) (*linux.Tree, error) {
+// mountHosts makes the filesystem, which is mounted nowhere yet. attrs is of MOUNT_ATTR_*.
+func mountHosts(kind string, options []string, attrs uint64) (*linux.Tree, error) {
 	fs, err := linux.OpenFilesystem(kind)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func mountHosts(kind string, options []string) (*linux.Tree, error) {
 			return nil, err
 		}
 	}
-	return fs.Mount(0)
+	return fs.Mount(attrs)
 }
 
 // bindHosts binds what the host has mounted.

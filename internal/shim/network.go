@@ -35,7 +35,7 @@ func (p *plan) stageSys() error {
 	}
 	var sysfs *linux.Tree
 	err := p.inNetwork(func() (err error) {
-		sysfs, err = mountSysfs()
+		sysfs, err = mountHosts("sysfs", nil, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 		return err
 	})
 	if err != nil {
@@ -64,18 +64,6 @@ func (p *plan) inNetwork(do func() error) error {
 		return linux.InNamespace(file, unix.CLONE_NEWNET, do)
 	}
 	return do()
-}
-
-func mountSysfs() (*linux.Tree, error) {
-	fs, err := linux.OpenFilesystem("sysfs")
-	if err != nil {
-		return nil, err
-	}
-	defer fs.Close()
-	if err := fs.SetString("source", "sysfs"); err != nil {
-		return nil, err
-	}
-	return fs.Mount(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
 }
 
 // netDefaults is what the kernel gives a new network namespace of two sysctls

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/userns-runtime/userns-runtime/internal/lease"
 	"github.com/userns-runtime/userns-runtime/internal/linux"
 	"github.com/userns-runtime/userns-runtime/internal/rootfs"
 )
@@ -74,7 +75,7 @@ func (c *call) overlayRoot() *os.File {
 		return nil
 	}
 	var proc *os.File
-	for _, name := range []string{"state.json", "status"} { // runc's, and crun's
+	for _, name := range []string{lease.RuncStateName, lease.CrunStateName} {
 		if proc = openInit(filepath.Join(c.engineRoot(), c.inv.ID, name)); proc != nil {
 			break
 		}

@@ -175,14 +175,11 @@ type bundleCopy struct {
 const copyState = "state"
 
 // copiesDir is where the caller's copies are.
-func (c *call) copiesDir() string { return filepath.Join(callersPath(c.subject.UID), "bundles") }
+func (c *call) copiesDir() string { return filepath.Join(lease.OwnDir(c.subject.UID), "bundles") }
 
-// callersPath is the directory for what a caller without root keeps, from login to logout.
-func callersPath(uid uint32) string { return fmt.Sprintf("/run/user/%d/userns-runtime", uid) }
-
-// callersDir is that path, where nobody else can write to the directory that it is to be in.
+// callersDir is [lease.OwnDir], where nobody else can write to the directory that it is to be in.
 func callersDir(uid uint32) (string, error) {
-	path := callersPath(uid)
+	path := lease.OwnDir(uid)
 	above := filepath.Dir(path)
 	var st unix.Stat_t
 	if err := unix.Lstat(above, &st); err != nil {
@@ -217,7 +214,7 @@ func (c *call) copyBundle(patched []byte) (*bundleCopy, error) {
 		return nil, err
 	}
 	copied := &bundleCopy{dir: dir}
-	if err := copied.fill(filepath.Join(c.engineRoot(), c.inv.ID, "state.json"), patched); err != nil {
+	if err := copied.fill(filepath.Join(c.engineRoot(), c.inv.ID, lease.RuncStateName), patched); err != nil {
 		return nil, errors.Join(err, copied.remove())
 	}
 	return copied, nil

@@ -52,9 +52,13 @@ func isOrdinary(rule specs.LinuxDeviceCgroup) bool {
 	return false
 }
 
-// number is one of a rule's as the kernel writes it: without one it is any.
+// anyNumber says of a rule's number that it is for all: there is none, or it is -1, as runc writes it. The kernel has
+// no others below 0, and what runc makes of one is an error.
+func anyNumber(n *int64) bool { return n == nil || *n < 0 }
+
+// number is one of a rule's as the kernel writes it.
 func number(n *int64) string {
-	if n == nil || *n < 0 {
+	if anyNumber(n) {
 		return "*"
 	}
 	return strconv.FormatInt(*n, 10)

@@ -51,15 +51,14 @@ func KindOf(l *specs.Linux, d specs.LinuxDevice) DeviceKind {
 	case l.Resources == nil:
 		return DeviceHosts
 	}
-	whichever := func(number *int64) bool { return number == nil || *number == -1 }
 	rules := l.Resources.Devices
 	// Beside such a rule all devices are there, and one for a driver's says nothing of whom it is about.
 	all := slices.ContainsFunc(rules, func(r specs.LinuxDeviceCgroup) bool {
-		return r.Allow && r.Access != "m" && whichever(r.Major) && whichever(r.Minor)
+		return r.Allow && r.Access != "m" && anyNumber(r.Major) && anyNumber(r.Minor)
 	})
 	asked := slices.ContainsFunc(rules, func(r specs.LinuxDeviceCgroup) bool {
 		return r.Allow && ruleType(r.Type) == ruleType(d.Type) && r.Major != nil && *r.Major == d.Major &&
-			(whichever(r.Minor) && !all || r.Minor != nil && *r.Minor == d.Minor)
+			(anyNumber(r.Minor) && !all || r.Minor != nil && *r.Minor == d.Minor)
 	})
 	if asked {
 		return DeviceAsked
