@@ -34,30 +34,25 @@ func main() {
 	failures := flag.String("failed", "", "kept results whose failures are listed")
 	again := flag.String("again", "", "kept results of what was run once more")
 	flag.Parse()
-	if *failures != "" {
-		if err := listFailed(os.Stdout, *failures); err != nil {
-			fmt.Fprintln(os.Stderr, "tally:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if flag.NArg() == 0 {
+	bad := false
+	var err error
+	switch {
+	case *failures != "":
+		err = listFailed(os.Stdout, *failures)
+	case flag.NArg() == 0:
 		flag.Usage()
 		os.Exit(2)
-	}
-	var failed bool
-	var err error
-	if *again != "" {
+	case *again != "":
 		err = takeAgain(*again, flag.Arg(0))
-	} else if *suite != "" {
-		failed, err = runSuite(*suite, *format, *out, flag.Args())
-	} else {
-		failed, err = sumFiles(os.Stdout, flag.Args())
+	case *suite != "":
+		bad, err = runSuite(*suite, *format, *out, flag.Args())
+	default:
+		bad, err = sumFiles(os.Stdout, flag.Args())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tally:", err)
 	}
-	if err != nil || failed {
+	if err != nil || bad {
 		os.Exit(1)
 	}
 }
