@@ -131,6 +131,18 @@ same_ctr() {
 	is "$p_errput" "$errput" "standard error, runc's first"
 }
 
+# told PATTERN RUNTIME FLAG... -- COMMAND...: it has to succeed, and to say at its end what the pattern matches.
+told() {
+	local pattern=$1 n
+	shift
+	for n in 1 2 3; do
+		must ctr_run "$@"
+		! grep -qE -- "$pattern" <<<"$output" || return 0
+		echo "# ctr has lost an end, time $n"
+	done
+	has "$output" "$pattern"
+}
+
 # ctr_up RUNTIME [FLAG...]: CT that sleeps, detached; init is its process.
 ctr_up() {
 	local runtime=$1

@@ -319,7 +319,7 @@ snapshot() {
 			for (pid in of)
 				if (args[pid] != args[self] && !(of[pid] == self && args[pid] ~ /^ *([[]|(ps|awk|grep|sort) )|^ *sort$/))
 					print args[pid]
-		}' | grep -vE " bats-exec-test |^ *sleep ${BATS_TEST_TIMEOUT:-90}\$" | sort
+		}' | grep -vE "[ /]bats-exec-test |^ *sleep ${BATS_TEST_TIMEOUT:-90}\$" | sort
 	echo "# interfaces"
 	ls /sys/class/net
 }

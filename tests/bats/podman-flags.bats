@@ -44,7 +44,7 @@ FLAGS=deny-setgroups,no-new-privs,deny-nested,deny-privileged,deny-devices,drop-
 	must pod_run ours --rm -v "$UR_HELPERS:/helpers:ro" -- /helpers/undo 18
 	has "$output" '^user namespace after that: ENOSPC$'
 	has "$output" '^bounding 18: EPERM$'
-	must ctr_run ours --rm --mount "type=bind,src=$UR_HELPERS,dst=/helpers,options=rbind:ro" -- /helpers/undo 18
+	told . ours --rm --mount "type=bind,src=$UR_HELPERS,dst=/helpers,options=rbind:ro" -- /helpers/undo 18
 	has "$output" '^user namespace after that: ENOSPC$'
 	has "$output" '^bounding 18: EPERM$'
 	# The host's cgroup namespace, which both take on cgroup v1.
