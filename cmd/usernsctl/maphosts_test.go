@@ -173,9 +173,6 @@ func hosts(t testing.TB) map[string]*census.Atlas {
 	made = map[string]*census.Atlas{
 		"ten":       example(t),
 		"thousand":  many(t, 1000, 500, false),
-		"twenty":    many(t, 20000, 10000, false),
-		"spread":    many(t, 20000, 10000, true),
-		"worst":     worst(t),
 		"hostile":   hostile(t),
 		"no-book":   sight().Atlas(&registry.Book{}),
 		"nothing":   bare.Atlas(&registry.Book{}),
@@ -185,6 +182,11 @@ func hosts(t testing.TB) map[string]*census.Atlas {
 		"pile":      deep.Atlas(bookOf(t, pile...)),
 		"across":    across.Atlas(bookOf(t, "low:65000:500:size=10", "one:1:1:reserved", "top:4294967290:5:size=1")),
 		"reserving": sight().Atlas(bookOf(t, "keep:300000:65536:reserved")),
+	}
+	if !testing.Short() { // "thousand" is of their kind
+		made["twenty"] = many(t, 20000, 10000, false)
+		made["spread"] = many(t, 20000, 10000, true)
+		made["worst"] = worst(t)
 	}
 	return made
 }
