@@ -111,10 +111,11 @@ plainly() {
 by_script() { SHELL=$BASH script -qec "exec ${*@Q}" /dev/null; }
 
 # on_terminal COMMAND...: as try, on a terminal of its own. script(1) also
-# shows the end of its own input, sooner or later.
+# shows the end of its own input, sooner or later; and lines end as the terminal was when they
+# came through: raw, or not yet, or not any more.
 on_terminal() {
 	try by_script "$@"
-	output=$(sed 's/\^[@D]//g; s/[\x08]//g' <<<"$output" | grep -v '^[[:space:]]*$' || true)
+	output=$(sed 's/\^[@D]//g; s/[\x08]//g; s/\r*$//' <<<"$output" | grep -v '^[[:space:]]*$' || true)
 }
 
 # spawn NAME RUNTIME ARGS...: starts ours or plain in the background. pid is the

@@ -308,7 +308,8 @@ example() { sed "s,/usr/bin/userns-runtime,$OURS,g" "$TREE/config/examples/engin
 	end docker
 	end containerd
 	local name
-	for name in containerd dockerd conmon; do is "" "$(pgrep "$name" || true)" "$name"; done
+	# dockerd doesn't wait for its containerd.
+	for name in containerd dockerd conmon; do eventually eval '! pgrep "$name"'; done
 	umount /run/docker/netns/*
 	podman_end
 	ip link del docker0
