@@ -128,10 +128,9 @@ denied() {
 	must env SECRET=x FOO=bar setpriv --reuid ann --regid ann --init-groups "$USERNS" enter -e FOO -e BAZ=1 "$CT" env
 	is "BAZ=1 FOO=bar" "$(grep -E 'FOO|BAZ|SECRET' <<<"$output" | sort | paste -sd' ')"
 	# Signals reach it.
-	as ann "$USERNS" enter "$CT" -- sh -c 'trap "exit 9" TERM; while :; do sleep 0.1; done' <"$STDIN" >/dev/null 2>&1 3>&- &
+	as ann "$USERNS" enter "$CT" -- sh -c 'trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done' <"$STDIN" >"$W/heard" 2>&1 3>&- &
 	local job=$!
-	inside() { pgrep -f '^sh -c trap .exit 9'; }
-	eventually inside
+	eventually grep -q ready "$W/heard"
 	kill -TERM "$(pgrep -f "^$USERNS enter")"
 	status=0
 	wait "$job" || status=$?
