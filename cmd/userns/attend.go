@@ -75,6 +75,14 @@ func (a *attendant) attend(term *terminal) (int, error) {
 		case err != nil:
 			return 0, closing(child, err)
 		case status.Stopped():
+			// A terminal's Ctrl-Z has stopped this process as well, maybe right here. Then the shell has continued
+			// both by now, and to stop once more would take a second `fg`.
+			if on, err := child.Continued(); err != nil || on {
+				if err != nil {
+					return 0, closing(child, err)
+				}
+				continue
+			}
 			// The shell sees this process, and continues it or its whole group.
 			term.restore()
 			if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {

@@ -356,6 +356,24 @@ func (c *Child) Wait(options int) (unix.WaitStatus, error) {
 	}
 }
 
+// Continued says whether the child, which has stopped, goes on since, or has ended. It doesn't wait, and its end is
+// still to be waited for.
+func (c *Child) Continued() (bool, error) {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, c.pid, &info, unix.WCONTINUED|unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECHILD: // none that could still be continued
+			return true, nil
+		case err != nil:
+			return false, os.NewSyscallError("waitid", err)
+		}
+		return info.Signo != 0, nil
+	}
+}
+
 // Close ends the child, if it hasn't ended, and reaps it. It frees what the child
 // was told by, and must be called once.
 func (c *Child) Close() error {
