@@ -342,6 +342,26 @@ denied() {
 	done
 }
 
+@test "enter: a program that stops itself, without a terminal, doesn't stop who has entered" {
+	up ours
+	local parent pid
+	as ann "$USERNS" enter "$CT" -- sh -c 'kill -STOP $$; exec sleep 1011' <"$STDIN" >/dev/null 2>&1 3>&- &
+	local job=$!
+	stopped() {
+		parent=$(pgrep -f "^$USERNS enter") && pid=$(pgrep -P "$parent") && [[ $(ps -o stat= -p "$pid") == T* ]]
+	}
+	eventually stopped
+	stopped
+	# It is told of that a little later, if at all.
+	sleep 0.3
+	has "$(ps -o stat= -p "$parent")" '^S'
+	kill -TERM "$parent"
+	reap "$job"
+	is 143 "$status"
+	eventually eval '! kill -0 "$pid"'
+	down ours
+}
+
 @test "enter: a name of the container's leads to nothing that the caller has open" {
 	local fd
 	WRITES=1
