@@ -3,10 +3,12 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +29,14 @@ type attendant struct {
 	// stops says that it stops when the program stops, for a shell to see it. Where whoever is inside stops the
 	// program against its will, and there is no shell, that would only keep from it what it is told.
 	stops bool
+	// term is the program's own terminal, or nil.
+	term *terminal
+	// kept is closed when the program has ended, and nobody is told how: see watch.
+	kept chan struct{}
 }
+
+// patience is how long this process waits for what the kernel does at once, unless somebody else prevents it.
+const patience = 5 * time.Second
 
 // hear passes on signals to the child from now on, until this process ends; before, one ends this process and
 // the child with it. So it is for right before the program begins, which may catch them. Where others may stop the
@@ -41,6 +50,8 @@ func (a *attendant) hear() error {
 	if !a.stops {
 		passed = append(passed, unix.SIGCONT)
 	}
+	a.kept = make(chan struct{})
+	go a.watch(pidfd)
 	signals := make(chan os.Signal, 16)
 	// One that is ignored stays so, here and in the program.
 	signal.Notify(signals, slices.DeleteFunc(passed, signal.Ignored)...)
@@ -60,18 +71,60 @@ func (a *attendant) hear() error {
 	return nil
 }
 
+// errKept is why the exit code of a program isn't known.
+var errKept = errors.New("the program has ended, and whoever traces it keeps its exit code")
+
+// watch says a little after the program has ended that this process hasn't been told so. Whoever traces the program
+// is told first, and may never look (ptrace(2)); and where that is somebody in a container, they would hold up
+// who has entered it.
+func (a *attendant) watch(pidfd int) {
+	ended := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(ended, -1); err == nil {
+			break
+		} else if err != unix.EINTR {
+			return
+		}
+	}
+	time.Sleep(patience)
+	// Only one that nobody has waited for can be sent a signal.
+	if unix.PidfdSendSignal(pidfd, 0, nil, 0) != unix.ESRCH {
+		close(a.kept)
+	}
+}
+
+// wait waits for the child to end, or, by the options, to stop.
+func (a *attendant) wait(options int) (unix.WaitStatus, error) {
+	type told struct {
+		status unix.WaitStatus
+		err    error
+	}
+	answer := make(chan told, 1)
+	go func() {
+		status, err := a.child.Wait(options)
+		answer <- told{status, err}
+	}()
+	select {
+	case is := <-answer:
+		return is.status, is.err
+	case <-a.kept:
+		return 0, errKept // who is still waiting ends with this process
+	}
+}
+
 // attend waits for the program that the child has become, and may stop and go on with it. It gives the
-// exit code, or ends this process by the signal that ended the program. term is the program's own
-// terminal, or nil.
-func (a *attendant) attend(term *terminal) (int, error) {
+// exit code, or ends this process by the signal that ended the program.
+func (a *attendant) attend() (int, error) {
+	child, options, term := a.child, 0, a.term
 	defer term.end()
-	child, options := a.child, 0
 	if a.stops {
 		options = unix.WUNTRACED
 	}
 	for {
-		status, err := child.Wait(options)
+		status, err := a.wait(options)
 		switch {
+		case errors.Is(err, errKept):
+			return 0, err // to close the child would be to wait for it
 		case err != nil:
 			return 0, closing(child, err)
 		case status.Stopped():

@@ -124,7 +124,7 @@ func (p *program) enter(args []string) (int, error) {
 		term.end()
 		return 0, err
 	}
-	return a.attend(term)
+	return a.attend()
 }
 
 // prepareEnter judges all that can be judged before there is a child.
@@ -168,7 +168,7 @@ func (p *program) goIn(o enterOptions, target *delegate.Target, script *linux.Sc
 		}
 	}()
 	// Its session is its own: nobody else sends it what this process gets.
-	a := &attendant{child: child, heard: func(syscall.Signal) bool { return false }, stops: term != nil}
+	a := &attendant{child: child, heard: func(syscall.Signal) bool { return false }, stops: term != nil, term: term}
 	// The child has what it needs. What comes now is the caller's own doing.
 	if err := linux.DropCapabilities(); err != nil {
 		return nil, err

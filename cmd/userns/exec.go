@@ -41,7 +41,7 @@ func (p *program) exec(args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return a.attend(nil)
+	return a.attend()
 }
 
 // program is what the child becomes: the caller's shell where they name none.

@@ -362,6 +362,23 @@ denied() {
 	down ours
 }
 
+@test "enter: a container that traces the program, and keeps its end to itself, holds nobody up" {
+	WRITES=1
+	install -m 0755 "$UR_HELPERS/snoop" "$B/rootfs/bin/snoop"
+	update_config 'del(.linux.seccomp)'
+	caps CAP_SYS_PTRACE
+	up ours
+	ours exec "$CT" snoop sleep >"$W/snooped" 2>&1 </dev/null 3>&- &
+	local snoop=$!
+	eventually grep -q ready "$W/snooped"
+	try as ann timeout -s KILL 20 "$USERNS" enter "$CT" sleep 2
+	grep -q 'traced sleep' "$W/snooped"
+	denied 'enter: the program has ended, and whoever traces it keeps its exit code'
+	kill -KILL "$(pgrep -x snoop)"
+	wait "$snoop" || true
+	down ours
+}
+
 @test "enter: a name of the container's leads to nothing that the caller has open" {
 	local fd
 	WRITES=1

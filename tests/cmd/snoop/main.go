@@ -2,7 +2,8 @@
 
 // Command snoop is what a container does to those who enter it: it tries, without a pause, to trace
 // each process that appears, and to read its environment, its program's path and its descriptors. It
-// prints what it could get at, one line for each, until it is ended.
+// prints what it could get at, one line for each, until it is ended. Called as `snoop COMM` it traces each
+// process of that name only, and never asks what becomes of it.
 package main
 
 import (
@@ -35,10 +36,24 @@ func main() {
 		names, _ := dir.Readdirnames(-1)
 		_ = dir.Close()
 		for _, name := range names {
-			if name[0] >= '1' && name[0] <= '9' && name != self && name != "1" {
+			switch {
+			case name[0] < '1' || name[0] > '9' || name == self || name == "1":
+			case len(os.Args) > 1:
+				keep(name, os.Args[1], say)
+			default:
 				look(name, say)
 			}
 		}
+	}
+}
+
+func keep(name, comm string, say func(string, ...any)) {
+	is, err := os.ReadFile("/proc/" + name + "/comm")
+	if err != nil || string(is) != comm+"\n" {
+		return
+	}
+	if pid, err := strconv.Atoi(name); err == nil && unix.PtraceSeize(pid) == nil {
+		say("%s traced %s", name, comm)
 	}
 }
 
