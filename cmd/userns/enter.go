@@ -287,8 +287,9 @@ func (o enterOptions) script(target *delegate.Target, groups dropping, term *ter
 	for _, ns := range target.Namespaces {
 		s.Call("setns("+ns.Kind+")", unix.SYS_SETNS, ns.File.Fd(), ns.Flag)
 		if ns.Kind == "user" {
-			// New credentials have set it anew.
+			// New credentials have set it anew, and whoever is in there may stop it from now on.
 			hide()
+			s.DieWithParent()
 			if groups == dropInside {
 				s.Call("setgroups", unix.SYS_SETGROUPS, 0, 0)
 			}
@@ -312,8 +313,10 @@ func (o enterOptions) script(target *delegate.Target, groups dropping, term *ter
 	s.Call("chdir("+o.wd+")", unix.SYS_CHDIR, s.Text(o.wd))
 	gid, uid := uintptr(o.gid), uintptr(o.uid)
 	s.Call("setresgid("+strconv.Itoa(int(gid))+")", unix.SYS_SETRESGID, gid, gid, gid)
+	s.DieWithParent()
 	s.Call("setresuid("+strconv.Itoa(int(uid))+")", unix.SYS_SETRESUID, uid, uid, uid)
 	hide()
+	s.DieWithParent()
 	return s
 }
 

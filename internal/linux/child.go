@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -39,6 +40,7 @@ type step struct {
 	sync   bool          // no call, but [Script.Sync]
 	again  bool          // no call, but [Script.Again]
 	alone  bool          // no call, but [Script.CloseOthers]
+	dies   bool          // no call, but [Script.DieWithParent]
 	name   string        // for the parent
 }
 
@@ -56,17 +58,25 @@ func (s *Script) CallAccepting(accept syscall.Errno, name string, trap uintptr, 
 	s.steps = append(s.steps, added)
 }
 
-// Sync adds a place at which the child stops until [Child.Pass]. It arms SIGKILL
-// for the parent's death first, since a change of IDs or of the user namespace
-// takes it away: a child that has passed dies with its parent, however short the time was.
+// DieWithParent arms SIGKILL for the parent's death, which a change of IDs or of the user namespace takes
+// away. Any child sees at the next [Script.Sync] that the parent is gone, but for one that somebody has stopped:
+// so it is for right after a change in a place where others may do that. The child's first step is one, and so is
+// what follows [Script.Again].
+func (s *Script) DieWithParent() {
+	s.steps = append(s.steps, step{dies: true, name: "prctl(PR_SET_PDEATHSIG)"})
+}
+
+// Sync adds a place at which the child stops until [Child.Pass]. [Script.DieWithParent] is part of it: a child
+// that has passed dies with its parent, however short the time was.
 func (s *Script) Sync() {
-	s.Call("prctl(PR_SET_PDEATHSIG)", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL))
+	s.DieWithParent()
 	s.steps = append(s.steps, step{sync: true, name: "sync"})
 }
 
 // Again has the child leave what comes to a child of its own, beside it: a PID namespace that was
 // joined is only for those who come after (setns(2)). The parent has it for its child from
-// then on, and the next [Child.Reach] waits for that too.
+// the next [Child.Reach] on. Up to there the old one sees to it that the new one ends with the parent,
+// even if somebody in that namespace has stopped it. It can be had once, after no [Script.Sync].
 func (s *Script) Again() {
 	s.steps = append(s.steps, step{again: true, name: "clone"})
 }
@@ -101,6 +111,8 @@ func Keep[T any](s *Script, p *T) uintptr {
 // Child is a process that [Script.Fork] made.
 type Child struct {
 	pid    int
+	first  int  // the one that is beside it yet, after a [Script.Again]; 0 for none
+	moved  bool // it is the one that an Again has made
 	steps  []step
 	report int // read end: records of the child
 	gate   int // write end: a byte lets it pass a Sync
@@ -121,8 +133,8 @@ func (e *StepError) Unwrap() error { return e.Errno }
 // its program.
 var ErrChildEnded = errors.New("the child was ended before it was its program")
 
-// A record is the index of a step and an errno. ready is the index at a Sync, and
-// moved at an Again, with the number of the new child in place of the errno.
+// A record is the index of a step and an errno. ready is the index at a Sync, with 1 in place of the
+// errno after an Again, and moved at an Again, with the number of the new child in that place.
 const (
 	recordSize = 8
 	ready      = -1
@@ -206,19 +218,42 @@ func (c *Child) PID() int { return c.pid }
 // on the way is a *StepError, a child that is gone ErrChildEnded.
 func (c *Child) Reach() error {
 	step, errno, err := c.readOrEnd()
-	if err == nil && step == moved {
-		if err := c.move(int(int32(errno))); err != nil {
-			return err
-		}
-		step, errno, err = c.readOrEnd()
-	}
 	switch {
 	case err != nil:
 		return err
-	case step != ready:
+	case step == moved:
+		if err := c.move(int(int32(errno))); err != nil {
+			return err
+		}
+		if step, errno, err = c.readOrEnd(); err != nil {
+			return err
+		}
+	case !c.moved && c.afterAgain(step, errno):
+		// The two speak in whatever order.
+		said, pid, err := c.readOrEnd()
+		if err == nil && said != moved {
+			err = c.failed(said, pid)
+		}
+		if err == nil {
+			err = c.move(int(int32(pid)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.endFirst(); err != nil {
+		return err
+	}
+	if step != ready {
 		return c.failed(step, errno)
 	}
 	return nil
+}
+
+// afterAgain says whether a record is from a child that an Again has made.
+func (c *Child) afterAgain(at int32, errno syscall.Errno) bool {
+	again := slices.IndexFunc(c.steps, func(s step) bool { return s.again })
+	return again >= 0 && (at == ready && errno != 0 || int(at) > again)
 }
 
 // Pass lets the child go on from the Sync that it stands at.
@@ -263,21 +298,27 @@ func (c *Child) Become(ready func() error) error {
 	return c.failed(step, errno)
 }
 
-// move takes the child's own child for it, which waits for that. Whose number the child has said must be
+// move takes the child's own child for it. Whose number the child has said must be
 // a child of this process: it is going to be killed by it, and -1 is everybody.
 func (c *Child) move(pid int) error {
-	if _, err := c.Wait(0); err != nil {
-		return err
-	}
-	c.pid = 0
 	if pid <= 0 {
 		return fmt.Errorf("child: %d isn't the number of its own child", pid)
 	}
 	if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
 		return fmt.Errorf("child: %d isn't its own child: %w", pid, os.NewSyscallError("waitid", err))
 	}
-	c.pid = pid
-	return c.Pass()
+	c.first, c.pid, c.moved = c.pid, pid, true
+	return nil
+}
+
+// endFirst ends the one that is beside the child yet.
+func (c *Child) endFirst() error {
+	if c.first == 0 {
+		return nil
+	}
+	first := c.first
+	c.first = 0
+	return endChild(first)
 }
 
 // readOrEnd is read, for a child whose own child may have the other end of the pipe open when it
@@ -379,8 +420,9 @@ func (c *Child) Continued() (bool, error) {
 func (c *Child) Close() error {
 	unix.Close(c.report)
 	unix.Close(c.gate)
+	err := c.endFirst()
 	if c.pid == 0 {
-		return nil
+		return err
 	}
-	return endChild(c.pid)
+	return errors.Join(err, endChild(c.pid))
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -328,6 +329,56 @@ func TestScriptAgainEnds(t *testing.T) {
 	}
 	if err := child.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The child's own child may be stopped, by those it is among, before it has made one step: then it ends with the
+// parent all the same.
+func TestScriptAgainStopped(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for range 20 {
+		var s Script
+		s.Again()
+		child, err := s.Fork(0, sh("sleep 1000"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, number, err := child.readOrEnd()
+		if err == nil && step != moved { // it is late to stop it
+			step, number, err = child.readOrEnd()
+		}
+		if err != nil || step != moved {
+			t.Fatalf("record %d, %d, %v", step, number, err)
+		}
+		pid := int(number)
+		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Wait4(pid, nil, unix.WUNTRACED, nil); err != nil {
+			t.Fatal(err)
+		}
+		// To the other end it is as if this process were gone.
+		unix.Close(child.gate)
+		child.gate = -1
+		var status unix.WaitStatus
+		deadline := time.Now().Add(10 * time.Second)
+		for gone := 0; gone == 0; {
+			if gone, err = unix.Wait4(pid, &status, unix.WNOHANG, nil); err != nil {
+				t.Fatal(err)
+			}
+			if gone == 0 && time.Now().After(deadline) {
+				_ = unix.Kill(pid, unix.SIGKILL)
+				t.Fatal("it is still there")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if status.Signal() != unix.SIGKILL {
+			t.Errorf("it ended otherwise: %#x", status)
+		}
+		if err := child.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -34,29 +34,27 @@ func runScript(steps *step, count int, end *ends, program *image) {
 	// While it held the parent's end, its own would never show that the parent is gone.
 	syscall.RawSyscall(syscall.SYS_CLOSE, end.otherReport, 0, 0)
 	syscall.RawSyscall(syscall.SYS_CLOSE, end.otherGate, 0, 0)
+	dieWithEnd(end)
+	second := syscall.Errno(0)
 	for i := 0; i < count; i++ {
 		s := (*step)(unsafe.Add(unsafe.Pointer(steps), uintptr(i)*unsafe.Sizeof(step{})))
 		if s.sync {
-			say(end, ready, 0)
+			say(end, ready, second)
 			if !passed(end) {
 				syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
 			}
 			continue
 		}
+		if s.dies {
+			dieWithEnd(end)
+			continue
+		}
 		if s.again {
-			// It is the parent's child, who waits for the end of this one first.
-			pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, unix.CLONE_PARENT|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
-			if errno != 0 {
+			if errno := again(end); errno != 0 {
 				say(end, i, errno)
 				syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
 			}
-			if pid != 0 {
-				say(end, moved, syscall.Errno(pid))
-				syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
-			}
-			if !passed(end) {
-				syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
-			}
+			second = 1
 			continue
 		}
 		if s.alone {
@@ -80,6 +78,31 @@ func runScript(steps *step, count int, end *ends, program *image) {
 	}
 	say(end, count, become(program))
 	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+}
+
+// again returns in the new child only, unless there is none.
+//
+// That one is the parent's child. The old one stays beside it until the parent ends it, or is gone itself: then it
+// ends the new one, who may have been stopped, before it could arm anything, by those it is among now.
+//
+//go:norace
+//go:nosplit
+func again(end *ends) syscall.Errno {
+	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, 0, 0)
+	var pidfd int32
+	const flags = unix.CLONE_PARENT | unix.CLONE_PIDFD | uintptr(syscall.SIGCHLD)
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(&pidfd)), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	if pid != 0 {
+		say(end, moved, syscall.Errno(pid))
+		passed(end)
+		syscall.RawSyscall6(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(pidfd), uintptr(syscall.SIGKILL), 0, 0, 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+	dieWithEnd(end)
+	return 0
 }
 
 // closeOthers closes all above 2 but the child's ends of the pipes.
@@ -120,6 +143,22 @@ func closeBetween(first, last uintptr) syscall.Errno {
 func say(end *ends, step int, errno syscall.Errno) {
 	record := [2]int32{int32(step), int32(errno)}
 	syscall.RawSyscall(syscall.SYS_WRITE, end.report, uintptr(unsafe.Pointer(&record)), recordSize)
+}
+
+// dieWithEnd ends the child with the thread that made it, and at once where that is gone. Not by its parent's
+// number, as [dieWith]: in a PID namespace that it has joined it has none.
+//
+//go:norace
+//go:nosplit
+func dieWithEnd(end *ends) {
+	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+	var gate unix.PollFd
+	var none unix.Timespec
+	gate.Fd = int32(end.gate)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&gate)), 1, uintptr(unsafe.Pointer(&none)), 0, 0, 0)
+	if errno == 0 && n == 1 && gate.Revents&unix.POLLHUP != 0 {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+	}
 }
 
 // passed waits for the parent's byte. The end of the pipe is the end of the parent.

@@ -342,6 +342,31 @@ denied() {
 	done
 }
 
+@test "enter: whoever was stopped on the way in ends with userns" {
+	command -v strace >/dev/null || skip "strace isn't installed"
+	up ours
+	local call tracer parent pid
+	local ann=(setpriv --reuid ann --regid ann --clear-groups --)
+	# Somebody in the container may do so at any moment from the first on.
+	for call in setns setsid chdir setresgid; do
+		"${ann[@]}" strace -o /dev/null -f -e trace="$call" -e inject="$call":signal=STOP "$USERNS" enter "$CT" sleep 1012 <"$STDIN" >/dev/null 2>&1 3>&- &
+		tracer=$!
+		stopped() {
+			parent=$(pgrep -P "$tracer" -x userns) && pid=$(ps -o pid=,stat= --ppid "$parent" | awk '$2 ~ /^[Tt]/ {print $1}') && [[ -n $pid ]]
+		}
+		eventually stopped
+		stopped
+		# Whoever has entered isn't traced any more, and stays as it is.
+		kill -KILL "$tracer"
+		reap "$tracer"
+		eventually grep -q 'State:.T (stopped)' "/proc/$pid/status"
+		kill -TERM "$parent"
+		ended() { [[ ! -e /proc/$pid || $(ps -o stat= -p "$pid") == Z* ]]; }
+		eventually ended || { kill -KILL "$pid"; return 1; }
+	done
+	down ours
+}
+
 @test "enter: a program that stops itself, without a terminal, doesn't stop who has entered" {
 	up ours
 	local parent pid
