@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 	"unsafe"
@@ -48,8 +47,7 @@ func InUserNS(ns *os.File, files ...FileText) (read string, err error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return "", os.NewSyscallError("pipe2", err)
 	}
-	reports := os.NewFile(uintptr(pipe[0]), "reports of a child in a user namespace")
-	defer reports.Close()
+	defer unix.Close(pipe[0])
 	pid, err := forked(func(*unix.Sigset_t) (uintptr, syscall.Errno) {
 		return forkFiles(int(ns.Fd()), &steps[0], len(files), pipe[1], unix.Getpid())
 	})
@@ -60,8 +58,19 @@ func InUserNS(ns *os.File, files ...FileText) (read string, err error) {
 		}
 		return "", err
 	}
-	report, err := io.ReadAll(reports)
-	if err := errors.Join(err, endChild(pid)); err != nil {
+	var report []byte
+	for {
+		var text [recordSize + maxFileText]byte
+		n, err := hear(pid, pipe[0], text[:])
+		if err != nil {
+			return "", errors.Join(fmt.Errorf("child in user namespace %s: %w", ns.Name(), err), endChild(pid))
+		}
+		if n == 0 {
+			break
+		}
+		report = append(report, text[:n]...)
+	}
+	if err := endChild(pid); err != nil {
 		return "", err
 	}
 	if len(report) < recordSize {

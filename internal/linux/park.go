@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -63,22 +64,52 @@ func park(flags uintptr, nsfd int, nested bool) (*Parked, error) {
 	}
 	// The child writes which call failed, and its errno, 0 when it is where it should be.
 	var report [2]byte
-	for {
-		n, err := unix.Read(pipe[0], report[:])
-		if err == unix.EINTR {
-			continue
+	if n, err := hear(pid, pipe[0], report[:]); err != nil || n != len(report) {
+		_ = p.Close()
+		if err == nil {
+			err = ErrChildEnded
 		}
-		if err != nil || n != len(report) {
-			_ = p.Close()
-			return nil, fmt.Errorf("child in a user namespace ended before it was ready (read %d bytes, error %v)", n, err)
-		}
-		break
+		return nil, fmt.Errorf("child in a user namespace: %w", err)
 	}
 	if report[1] != 0 {
 		_ = p.Close()
 		return nil, os.NewSyscallError([]string{"setns", "unshare"}[report[0]], unix.Errno(report[1]))
 	}
 	return p, nil
+}
+
+// ErrHeldUp says that somebody has kept a child from what it was to do, for all the time that it was given.
+var ErrHeldUp = errors.New("whoever owns the user namespace keeps stopping the child that has joined it")
+
+// patience is how long a child may take that somebody stops. One that is let alone takes no millisecond.
+var patience = 10 * time.Second
+
+// hear reads what a child says by the pipe, nothing if it has ended. Whoever owns the user namespace that it has
+// joined may signal it there, and so stop it, and would hold up the parent: it is continued then.
+func hear(pid, pipe int, text []byte) (int, error) {
+	fds := []unix.PollFd{{Fd: int32(pipe), Events: unix.POLLIN}}
+	wait := 50 // milliseconds, which no child takes on a host that isn't busy
+	for end := time.Now().Add(patience); ; {
+		n, err := unix.Poll(fds, wait)
+		if err == nil && n > 0 {
+			n, err = unix.Read(pipe, text)
+			if err == nil {
+				return n, nil
+			}
+		}
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case time.Now().After(end):
+			return 0, ErrHeldUp
+		}
+		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+			return 0, os.NewSyscallError("kill", err)
+		}
+		wait = 1 // it may be stopped again right away
+	}
 }
 
 // forkParked returns in the parent only. It and [parkedChild] must not split

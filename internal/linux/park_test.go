@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,6 +115,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if os.Getenv(stopVar) != "" {
+		fmt.Println("ready")
+		for {
+			_ = unix.Kill(-1, unix.SIGSTOP) // there may be none
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -154,5 +161,112 @@ func TestRootInsideCannotTraceParked(t *testing.T) {
 	}
 	if output, err := trace(looking.PID()); err == nil || !strings.Contains(output, "not permitted") {
 		t.Errorf("root inside can trace the process that looks at its namespace: %v: %s", err, output)
+	}
+}
+
+// Whoever owns the namespace may stop the child that joins it: once, or all the time.
+func TestHearStopped(t *testing.T) {
+	for name, row := range map[string]struct {
+		script string
+		want   string
+		err    error
+	}{
+		"not at all":   {"echo well", "well\n", nil},
+		"once":         {"kill -STOP $$; echo well", "well\n", nil},
+		"twice":        {"kill -STOP $$; kill -STOP $$; echo well", "well\n", nil},
+		"all the time": {"while :; do kill -STOP $$; done", "", ErrHeldUp},
+		"and ended":    {"kill -STOP $$; exit", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			patience = time.Second
+			defer func() { patience = 10 * time.Second }()
+			var pipe [2]int
+			if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(pipe[0])
+			says := os.NewFile(uintptr(pipe[1]), "pipe")
+			cmd := exec.Command("sh", "-c", row.script)
+			cmd.Stdout = says
+			err := cmd.Start()
+			says.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+			var text [64]byte
+			n, err := hear(cmd.Process.Pid, pipe[0], text[:])
+			if string(text[:n]) != row.want || !errors.Is(err, row.err) {
+				t.Errorf("got %q, %v", text[:n], err)
+			}
+		})
+	}
+}
+
+// stopVar makes the test binary stop what it may, but for itself, as fast as it can.
+const stopVar = "USERNS_TEST_STOP"
+
+// The owner of a namespace stops whatever appears in it, and holds nobody up for good who looks at it.
+func TestOwnerCannotHoldUpParked(t *testing.T) {
+	requireRoot(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	patience = time.Second
+	defer func() { patience = 10 * time.Second }()
+	owner := 2_000_000_000 + uint32(os.Getpid()) // nobody's, so that nothing else is stopped
+	var ns *os.File
+	err := AsEffectiveUser(owner, func() error {
+		p, err := ParkInNewUserNS()
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		ns, err = p.UserNS()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	stopper := exec.Command("/proc/self/fd/3") // which it can't walk to
+	stopper.ExtraFiles = []*os.File{self}
+	stopper.Env = append(os.Environ(), stopVar+"=1")
+	stopper.Dir = "/"
+	stopper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner, Gid: owner}, Pdeathsig: unix.SIGKILL}
+	out, err := stopper.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stopper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stopper.Process.Kill(); _ = stopper.Wait() }()
+	if _, err := fmt.Fscanln(out, new(string)); err != nil {
+		t.Fatal(err)
+	}
+	looked, heldUp := 0, 0
+	for range 50 {
+		start := time.Now()
+		p, err := ParkInUserNS(int(ns.Fd()))
+		if err == nil {
+			_, err = p.ReadFile("uid_map")
+			err = errors.Join(err, p.Close())
+			looked++
+		} else if errors.Is(err, ErrHeldUp) {
+			err = nil
+			heldUp++
+		}
+		if took := time.Since(start); err != nil || took > 5*time.Second {
+			t.Fatalf("after %v: %v", took, err)
+		}
+	}
+	t.Logf("looked %d times, held up %d times", looked, heldUp)
+	if looked == 0 {
+		t.Error("it was held up each time")
 	}
 }
