@@ -21,6 +21,9 @@ var passedOn = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
 }
 
+// ending is those of them by which somebody wants an end.
+var ending = []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
+
 // attendant is this process for the program that its child becomes.
 type attendant struct {
 	child *linux.Child
@@ -62,6 +65,9 @@ func (a *attendant) hear() error {
 				continue
 			}
 			_ = unix.PidfdSendSignal(pidfd, number, nil, 0) // it has ended, or will not hear
+			if slices.Contains(ending, number) {
+				a.term.hurry()
+			}
 			if !a.stops {
 				// One that is stopped hears it, as by timeout(1).
 				_ = unix.PidfdSendSignal(pidfd, unix.SIGCONT, nil, 0)

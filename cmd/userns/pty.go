@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,19 +23,24 @@ type terminal struct {
 	// replaced is the descriptors that the program gets the new one for.
 	replaced []int
 
-	settings sync.Mutex    // over the next two
+	settings sync.Mutex    // over the next two, and the end of master
 	before   *unix.Termios // of the caller's terminal, while it is raw
 	made     unix.Termios  // what it is meanwhile
 	changes  chan os.Signal
-	done     sync.WaitGroup
-	// ended is at its end once the program has ended: the other end is closed then.
+	// ended is at its end once nothing more is to be waited for that the program writes: the other end is
+	// closed then, once. drained says that what there was is passed on.
 	ended, whileRuns *os.File
-	finished         bool
+	closing          sync.Once
+	drained          chan struct{}
+	// hurried says that somebody wants the end of it.
+	hurried  chan struct{}
+	hurrying sync.Once
+	finished bool
 }
 
 // newTerminal makes one if any of the first three descriptors is a terminal; else it is nil.
 func newTerminal() (*terminal, error) {
-	t := &terminal{outer: -1}
+	t := &terminal{outer: -1, hurried: make(chan struct{})}
 	for fd := range 3 {
 		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
 			continue
@@ -87,6 +93,8 @@ func (t *terminal) open() error {
 
 // resize gives the new one the size of the caller's. One without a size is nobody's loss.
 func (t *terminal) resize() {
+	t.settings.Lock()
+	defer t.settings.Unlock()
 	if size, err := unix.IoctlGetWinsize(t.outer, unix.TIOCGWINSZ); err == nil {
 		_ = unix.IoctlSetWinsize(int(t.master.Fd()), unix.TIOCSWINSZ, size)
 	}
@@ -106,10 +114,6 @@ func (t *terminal) begin() error {
 	if err := t.raw(); err != nil {
 		return err
 	}
-	if t.input {
-		// It ends with this process: nobody can wait for what isn't typed.
-		go t.typed()
-	}
 	out := t.outer
 	if out == 0 {
 		for _, fd := range t.replaced {
@@ -123,7 +127,15 @@ func (t *terminal) begin() error {
 	if t.ended, t.whileRuns, err = os.Pipe(); err != nil {
 		return err
 	}
-	t.done.Go(func() { t.written(out) })
+	t.drained = make(chan struct{})
+	go func() {
+		defer close(t.drained)
+		t.written(out)
+	}()
+	if t.input {
+		// It ends with this process: nobody can wait for what isn't typed.
+		go t.typed()
+	}
 	return nil
 }
 
@@ -192,7 +204,8 @@ func (t *terminal) restore() {
 	}
 }
 
-// typed passes on what is typed, until there is no more.
+// typed passes on what is typed, until there is no more. Where that is since the caller's terminal was closed,
+// the new one is closed as well, or the program would wait for somebody to type there who is gone.
 func (t *terminal) typed() {
 	buffer := make([]byte, 4<<10)
 	for {
@@ -200,9 +213,39 @@ func (t *terminal) typed() {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || n <= 0 || write(int(t.master.Fd()), buffer[:n]) != nil {
+		if err != nil || n <= 0 {
+			// To read is an error too in the background of a shell that is gone.
+			is := []unix.PollFd{{Fd: 0}}
+			if _, err := unix.Poll(is, 0); err == nil && is[0].Revents&unix.POLLHUP != 0 {
+				t.hangUp()
+			}
 			return
 		}
+		if write(int(t.master.Fd()), buffer[:n]) != nil {
+			return
+		}
+	}
+}
+
+// hangUp closes the new terminal. The kernel tells the program, as it has told this one.
+func (t *terminal) hangUp() {
+	t.stopWriting()
+	<-t.drained
+	t.settings.Lock()
+	defer t.settings.Unlock()
+	_ = t.master.Close()
+}
+
+// stopWriting has written end soon.
+func (t *terminal) stopWriting() {
+	t.closing.Do(func() { _ = t.whileRuns.Close() }) // the other end tells
+}
+
+// hurry says that what the program has written isn't to be waited for without limit once it has ended: the caller's
+// terminal may take nothing any more.
+func (t *terminal) hurry() {
+	if t != nil {
+		t.hurrying.Do(func() { close(t.hurried) })
 	}
 }
 
@@ -266,9 +309,16 @@ func (t *terminal) end() {
 	if t.changes != nil {
 		signal.Stop(t.changes)
 	}
-	if t.whileRuns != nil {
-		_ = t.whileRuns.Close() // the other end tells
-		t.done.Wait()
+	if t.drained != nil {
+		t.stopWriting()
+		select {
+		case <-t.drained:
+		case <-t.hurried:
+			select {
+			case <-t.drained:
+			case <-time.After(patience):
+			}
+		}
 	}
 	t.restore()
 	// What is open ends with this process: what is typed may still be on its way.

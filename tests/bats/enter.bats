@@ -595,6 +595,43 @@ at_terminal() {
 	down ours
 }
 
+@test "enter: a terminal that is closed is closed inside too" {
+	up ours
+	# Or a program that goes on without would wait for ever for what is typed.
+	at_terminal <<-EOF
+		expect ann>
+		type $USERNS enter $CT -- sh -c 'trap "" HUP; cat; echo "cat ended" >&2; sleep 1; exit 3' 2>$U/ann/log
+		raw
+		do until pgrep -U $START -x cat; do sleep 0.1; done
+		close
+	EOF
+	eventually grep -q 'cat ended' "$U/ann/log"
+	gone() { ! pgrep -x userns && ! pgrep -U "$START" -x sh; }
+	eventually gone
+	down ours
+}
+
+@test "enter: a terminal that takes nothing any more keeps nobody from ending userns" {
+	command -v python3 >/dev/null || skip "python3 isn't installed"
+	up ours
+	cat >"$U/stuck" <<-EOF
+		import os, pty, subprocess, sys, time
+		shows, terminal = pty.openpty()
+		child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal)
+		time.sleep(1)
+		child.terminate()
+		try:
+		    print(child.wait(20))
+		except subprocess.TimeoutExpired:
+		    child.kill()
+		    child.wait()
+		    print("it goes on")
+	EOF
+	try as ann env python3 "$U/stuck" "$USERNS" enter "$CT" sh -c 'while :; do echo yes; done'
+	is -15 "$output"
+	down ours
+}
+
 @test "enter: without a terminal there is none to be had" {
 	up ours
 	cat >"$U/session" <<-EOF

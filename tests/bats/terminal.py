@@ -10,6 +10,7 @@ a line each:
   raw            waits until the terminal is
   size ROWS COLUMNS
   do COMMAND     for the shell, elsewhere
+  close          the terminal: the last thing that they do on it
 
 All that was shown is on standard output; the status is 1 if something was waited for in vain.
 """
@@ -67,6 +68,7 @@ def wait(regex, seconds):
 
 
 def done(step):
+    global fd
     kind, what = step
     if kind in ("type", "press"):
         os.write(fd, codecs.decode(what, "unicode_escape").encode() + (b"\n" if kind == "type" else b""))
@@ -79,6 +81,9 @@ def done(step):
     elif kind == "size":
         rows, columns = map(int, what.split())
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    elif kind == "close":
+        os.close(fd)
+        fd = None
     elif kind == "do":
         subprocess.run(what, shell=True, check=True, timeout=10, stdout=subprocess.DEVNULL)
     else:
@@ -90,9 +95,10 @@ failed = next((step for step in steps if not done(step)), None)
 if failed:
     os.kill(pid, 9)
     print("in vain: %s %s" % failed)
-while more(0.5):
-    pass
-os.close(fd)
+if fd is not None:
+    while more(0.5):
+        pass
+    os.close(fd)
 os.waitpid(pid, 0)
 sys.stdout.write(shown.decode(errors="replace"))
 sys.exit(1 if failed else 0)
