@@ -34,7 +34,18 @@ func ParkInNewUserNS() (*Parked, error) { return park(unix.CLONE_NEWUSER, -1, fa
 // ParkInUserNS starts a child that has joined the user namespace that nsfd is
 // open on. A Go program can't do so itself: setns(2) refuses CLONE_NEWUSER to a
 // process with several threads. Errors are *os.SyscallError.
-func ParkInUserNS(nsfd int) (*Parked, error) { return park(0, nsfd, false) }
+func ParkInUserNS(nsfd int) (*Parked, error) {
+	for tries := 0; ; tries++ {
+		p, err := park(0, nsfd, false)
+		if !errors.Is(err, ErrChildEnded) || tries == mostKilled {
+			return p, err
+		}
+	}
+}
+
+// mostKilled is how often a child may be killed before it is ready, by whoever owns the namespace: as fast as they
+// go, they are in time for one of several.
+const mostKilled = 20
 
 // ParkInNestedUserNS starts a child that has joined the user namespace that nsfd is open on, and
 // is in a new one below it, which belongs to the effective UID of the caller. That must be mapped in the

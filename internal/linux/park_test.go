@@ -115,10 +115,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if os.Getenv(stopVar) != "" {
+	if signal, err := strconv.Atoi(os.Getenv(stopVar)); err == nil {
 		fmt.Println("ready")
 		for {
-			_ = unix.Kill(-1, unix.SIGSTOP) // there may be none
+			_ = unix.Kill(-1, syscall.Signal(signal)) // there may be none
 		}
 	}
 	os.Exit(m.Run())
@@ -203,11 +203,17 @@ func TestHearStopped(t *testing.T) {
 	}
 }
 
-// stopVar makes the test binary stop what it may, but for itself, as fast as it can.
+// stopVar makes the test binary send that signal to what it may, but for itself, as fast as it can.
 const stopVar = "USERNS_TEST_STOP"
 
-// The owner of a namespace stops whatever appears in it, and holds nobody up for good who looks at it.
+// The owner of a namespace stops, or kills, whatever appears in it, and holds nobody up for good who looks at it.
 func TestOwnerCannotHoldUpParked(t *testing.T) {
+	for name, signal := range map[string]syscall.Signal{"stops": unix.SIGSTOP, "kills": unix.SIGKILL} {
+		t.Run(name, func(t *testing.T) { heldUpBy(t, signal) })
+	}
+}
+
+func heldUpBy(t *testing.T, signal syscall.Signal) {
 	requireRoot(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -235,7 +241,7 @@ func TestOwnerCannotHoldUpParked(t *testing.T) {
 	defer self.Close()
 	stopper := exec.Command("/proc/self/fd/3") // which it can't walk to
 	stopper.ExtraFiles = []*os.File{self}
-	stopper.Env = append(os.Environ(), stopVar+"=1")
+	stopper.Env = append(os.Environ(), stopVar+"="+strconv.Itoa(int(signal)))
 	stopper.Dir = "/"
 	stopper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner, Gid: owner}, Pdeathsig: unix.SIGKILL}
 	out, err := stopper.StdoutPipe()
