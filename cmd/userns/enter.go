@@ -190,8 +190,15 @@ func (p *program) goIn(o enterOptions, target *delegate.Target, script *linux.Sc
 // explainEnter says what else may be the reason why a namespace isn't entered.
 func explainEnter(err error) error {
 	var step *linux.StepError
-	if errors.As(err, &step) && strings.HasPrefix(step.Step, "setns(") && errors.Is(err, unix.EPERM) {
+	if !errors.As(err, &step) {
+		return err
+	}
+	switch {
+	case strings.HasPrefix(step.Step, "setns(") && step.Errno == unix.EPERM:
 		return fmt.Errorf("%w: the caller may not enter it: it isn't theirs, or they are in a chroot", err)
+	case step.Step == "clone" && step.Errno == unix.ENOMEM:
+		// pid_namespaces(7), "The namespace init process".
+		return fmt.Errorf("%w: the first process of its PID namespace has ended, and nobody can be in there any more", err)
 	}
 	return err
 }

@@ -342,6 +342,22 @@ denied() {
 	done
 }
 
+@test "enter: a container that ends at that very moment is said to have" {
+	command -v strace >/dev/null || skip "strace isn't installed"
+	up ours
+	# A third of a second for each namespace, all of which are held by then.
+	setpriv --reuid ann --regid ann --clear-groups -- strace -o /dev/null -f -e trace=setns -e inject=setns:delay_enter=300000 \
+		"$USERNS" enter "$CT" true <"$STDIN" >/dev/null 2>"$W/.err" 3>&- &
+	local job=$!
+	on_its_way() { pgrep -P "$(pgrep -P "$job" -x userns)"; }
+	eventually on_its_way
+	kill -KILL "$init"
+	reap "$job"
+	is 1 "$status"
+	has "$(<"$W/.err")" '^userns: enter: clone: .*: the first process of its PID namespace has ended'
+	down ours
+}
+
 @test "enter: whoever was stopped on the way in ends with userns" {
 	command -v strace >/dev/null || skip "strace isn't installed"
 	up ours
