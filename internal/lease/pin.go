@@ -126,8 +126,11 @@ func mountsIn(path string, wanted func(*mountinfo.Info) bool) ([]*mountinfo.Info
 }
 
 // pinState is that of a pin's entry which nobody has locked, without a look at what is alive. A mount
-// at another place of the host's keeps the namespace as well.
+// at another place of the host's keeps the namespace as well. Its number alone, of one that has gone, may be another's.
 func (s *Store) pinState(e Entry) (State, error) {
+	if gone, err := e.gone(); gone || err != nil {
+		return Ended, err
+	}
 	// The usual case: a host may have many mounts.
 	if ns, err := linux.OpenNamespace(s.pinPath(e.Root + "/" + e.ID)); err == nil {
 		inode, err := linux.Inode(ns)
@@ -155,14 +158,10 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 	if e.UserNS == 0 {
 		return nil // it ended before there was one
 	}
+	if gone, err := e.gone(); gone || err != nil {
+		return err
+	}
 	if e.Handle != "" {
-		lives, err := linux.NamespaceLives(e.Handle)
-		if err == nil && !lives {
-			return nil // the kernel gives its number to others
-		}
-		if err != nil && !errors.Is(err, linux.ErrNoHandles) {
-			return fmt.Errorf("lease: %w", err)
-		}
 		e.State = StillOpen // also where it can't be told from here, but could be when it was made
 	}
 	for _, l := range alive {
@@ -181,6 +180,21 @@ func (sec *section) pinLived(e *Status, alive []LiveNS) error {
 		e.State, e.Alive = StillOpen, pid
 	}
 	return nil
+}
+
+// gone says whether the namespace is known to have gone: the kernel gives its number to others then.
+func (e Entry) gone() (bool, error) {
+	if e.Handle == "" {
+		return false, nil
+	}
+	lives, err := linux.NamespaceLives(e.Handle)
+	if errors.Is(err, linux.ErrNoHandles) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("lease: %w", err)
+	}
+	return !lives, nil
 }
 
 // liesIn says whether a live namespace is the one of the inode number, or lies in it.

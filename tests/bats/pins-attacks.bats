@@ -139,3 +139,27 @@ renamed() {
 	must ctl unpin "$ANN"
 	none
 }
+
+# A mount of that number needn't be of the namespace that the entry was made for.
+@test "pins: a number that the kernel gives again doesn't hold the IDs of the one before" {
+	local i before other=$W/other
+	touch "$other"
+	book "ann:$MINE:$COUNT:" "ben:$((MINE + COUNT)):$COUNT:"
+	for i in {1..20}; do
+		must ctl pin ann
+		before=$(ns ann/default)
+		umount "$DEFAULT" # by hand
+		sleeper ann unshare --user sleep 1000
+		mount --bind "/proc/$pid/ns/user" "$other"
+		end "$pid"
+		[[ $(stat -c %i "$other") != "$before" ]] || break
+		umount "$other"
+	done
+	[[ $(stat -c %i "$other") == "$before" ]] || skip "the kernel gave no number again"
+	book "ben:$MINE:$COUNT:"
+	must ctl pin ben
+	unpin ben
+	umount "$other"
+	try ctl unpin ann
+	none
+}
