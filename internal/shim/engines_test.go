@@ -97,6 +97,10 @@ func TestEngineStateTop(t *testing.T) {
 		{"/d/volumes/other/_data", "/d/volumes/v/_data/link", false},
 		{"/d/volumes/other/_data/x", "/d/volumes/v/_data/link/x", false},
 		{"/d/volumes/v/_data", "/home/user/link", false},
+		// With the other's name behind a link: v/_data/a leads to the engine's directory.
+		{"/d/volumes/other/_data", "/d/volumes/v/_data/a/volumes/other/_data", false},
+		{"/d/volumes/other/_data/x", "/var/lib/docker/volumes/v/_data/a/volumes/other/_data/x", false},
+		{"/d/volumes/v/_data/volumes/other/_data", "/d/volumes/v/_data/volumes/other/_data", true},
 	} {
 		if _, ok := docker.find(tc.real, tc.asked); ok != tc.ok {
 			t.Errorf("%s as %s: got %v", tc.real, tc.asked, ok)

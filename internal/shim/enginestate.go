@@ -110,15 +110,30 @@ func findEngineState(upper, bundle, pidDir string) engineState {
 func (s engineState) find(path, asked string) (own rootfs.Own, ok bool) {
 	for _, e := range s {
 		top, ok := e.top(path)
-		if !ok {
-			continue
-		}
-		below := strings.TrimPrefix(top, e.dir)
-		if strings.Contains(filepath.Clean(asked)+"/", below+"/") {
+		if ok && strings.HasPrefix(s.below(e, filepath.Clean(asked))+"/", strings.TrimPrefix(top, e.dir+"/")+"/") {
 			return rootfs.Own{Dir: e.dir, Top: e.top}, true
 		}
 	}
 	return rootfs.Own{}, false
+}
+
+// below is the part of a path below the engine's directory, to which links of the host's may lead. Then it
+// begins with the first thing of a container's: what names lie in that, and where they lead, is for
+// root inside to choose.
+func (s engineState) below(dir engineDir, asked string) string {
+	if rest, ok := strings.CutPrefix(asked, dir.dir+"/"); ok {
+		return rest
+	}
+	parts := strings.Split(asked, "/")
+	for i := range parts {
+		rest := strings.Join(parts[i:], "/")
+		for _, e := range s {
+			if _, ok := e.top(e.dir + "/" + rest); ok {
+				return rest
+			}
+		}
+	}
+	return ""
 }
 
 // top is the part of path, a real one, that a pattern names: the highest that is a

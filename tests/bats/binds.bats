@@ -129,6 +129,31 @@ as() { jq -r --arg destination "$1" '.binds[] | select(.destination == $destinat
 	is "" "$output"
 	is nobody "$(as /sub)"
 	is root "$(as /own)"
+	# Behind a link to the engine's directory the other one's name comes up in the path, too.
+	ln -s ../../.. "$D/volumes/v/_data/a"
+	bind "$D/volumes/v/_data/a/volumes/alice/_data" /other rbind
+	shell 'touch /other/x 2>/dev/null && echo wrote; true'
+	must ours run -b "$B" "$CT"
+	is "" "$output"
+	is nobody "$(as /other)"
+	no_engine
+}
+
+# Of a cache that two steps have at once, one may put a link where the other has a directory, after BuildKit has
+# looked (CVE-2024-23651).
+@test "binds: a link that a step of a build left in a cache leads to no other layer" {
+	engine
+	mkdir -p "$D"/overlay2/{cache/diff/real,other/diff} "$D/buildkit/executor"
+	mv "$B" "$D/buildkit/executor/one"
+	B=$D/buildkit/executor/one
+	ln -s "$D" "$D/overlay2/cache/diff/a"
+	bind "$D/overlay2/cache/diff/real" /cache rbind
+	bind "$D/overlay2/cache/diff/a/overlay2/other/diff" /other rbind
+	shell 'touch /other/x 2>/dev/null && echo wrote; touch /cache/x && stat -c %u /cache/x'
+	must ours run -b "$B" "$CT"
+	is 0 "$output"
+	is root "$(as /cache)"
+	is nobody "$(as /other)"
 	no_engine
 }
 
