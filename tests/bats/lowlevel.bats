@@ -175,7 +175,7 @@ hooks() {
 
 @test "lowlevel: hooks" { each hooks; }
 
-terminal() {
+its_terminal() {
 	update_config '.process.terminal = true'
 	process tty
 	on_terminal "${plain_cmd[@]}" run -b "$B" "$CT"
@@ -186,7 +186,7 @@ terminal() {
 	update_config '.process.terminal = false'
 }
 
-@test "lowlevel: a terminal" { each terminal; }
+@test "lowlevel: a terminal" { each its_terminal; }
 
 record() {
 	update_config '.linux.cgroupsPath = $path | .process.args = ["sleep", "1000"] | .annotations = {"x.y": "z"}' --arg path "/$CT-ours"

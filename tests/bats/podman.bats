@@ -236,7 +236,7 @@ tell() {
 }
 
 @test "podman: a terminal, of run and of exec" {
-	terminal() {
+	its_terminal() {
 		on_terminal podman --runtime "$runtime" run --rm -it --name "$CT" --cgroup-parent "/$UR_TAG" "$POD_IMAGE" sh -c 'tty; test -t 0 && test -t 2; echo $?; echo x >/dev/tty; sleep 0.2; exit 5' >/dev/null
 		echo "$status $output"
 		pod_up "$runtime" >/dev/null
@@ -246,7 +246,7 @@ tell() {
 		echo "$status $output"
 		pod_down >/dev/null
 	}
-	both terminal
+	both its_terminal
 	has "$got" /dev/pts/
 }
 
