@@ -180,7 +180,7 @@ const sysAdmin = "CAP_SYS_ADMIN"
 var errSysAdmin = errors.New(sysAdmin + ": with crun, root inside could make read-only binds writable by it: leave it out (--privileged, --cap-add), or put runc 1.2 or later first in `runtimes` of the configuration")
 
 // CheckCaps refuses capabilities of a process, init or one to be exec'd, with which it could undo
-// what was set for the container. A process without any list has them all.
+// what was set for the container. An init without any list has them all.
 func (v Version) CheckCaps(field string, process *specs.Process) error {
 	if !v.IsCrun() {
 		return nil

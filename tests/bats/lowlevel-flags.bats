@@ -84,6 +84,15 @@ drop() {
 		book "dockroot:$START:$COUNT:drop-caps=CAP_SYS_ADMIN"
 		must ours run -b "$B" "$CT"
 		is "$((had & ~(1 << 21)))" "$((16#${output##*[[:space:]]}))" "what it has under the flag"
+		# Nor does a process to be exec'd that names none: it has those of the container.
+		up ours
+		must ours exec "$CT" grep CapEff /proc/self/status
+		is "$((had & ~(1 << 21)))" "$((16#${output##*[[:space:]]}))" "what exec has"
+		jq '.process | .args = ["grep", "CapEff", "/proc/self/status"]' <"$B/config.json" >"$W/process.json"
+		must ours exec --process "$W/process.json" "$CT"
+		is "$((had & ~(1 << 21)))" "$((16#${output##*[[:space:]]}))" "what exec --process has"
+		down ours
+		process grep CapEff /proc/self/status
 	done
 }
 
