@@ -57,19 +57,14 @@ func (p *plan) checkHostNS() error {
 	return errors.Join(errs...)
 }
 
-// isOfHost says whether a namespace is that of the host's first process, or the one that the caller is in,
-// which is the engine's.
+// isOfHost says whether a namespace is that of the host's first process. That the caller is in, which is the
+// engine's, is left out by then: see [plan.leaveOwn].
 func isOfHost(ns *os.File, file string) (bool, error) {
-	for _, of := range []string{"1", "self"} {
-		same, err := isOf(of, ns, file)
-		if err != nil {
-			return false, fmt.Errorf("whether it is the host's can't be told: %w", err)
-		}
-		if same {
-			return true, nil
-		}
+	same, err := isOf("1", ns, file)
+	if err != nil {
+		return false, fmt.Errorf("whether it is the host's can't be told: %w", err)
 	}
-	return false, nil
+	return same, nil
 }
 
 // isOf says whether a namespace is the one that a process is in, by its name in /proc.

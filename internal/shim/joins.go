@@ -83,6 +83,9 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 		if own {
 			f.Close()
 			j.own = append(j.own, i)
+			if ns.Type == specs.NetworkNamespace {
+				j.network = networkHost
+			}
 			continue
 		}
 		j.files[ns.Type] = f
@@ -93,19 +96,21 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 	return j, nil
 }
 
-// isCallersOwn says whether the caller is in a namespace, so that to join it is to be left where one is. Networks
-// have a rule of their own: see [networkOf].
+// isCallersOwn says whether the caller is in a namespace, so that to join it is to be left where one is.
 func isCallersOwn(kind specs.LinuxNamespaceType, f *os.File) (bool, error) {
+	if kind == specs.TimeNamespace {
+		return isOf("self", f, "time")
+	}
 	i := slices.IndexFunc(hostNamespaces, func(n hostNamespace) bool { return n.kind == kind })
-	if i < 0 || kind == specs.NetworkNamespace {
+	if i < 0 {
 		return false, nil
 	}
 	return isOf("self", f, hostNamespaces[i].file)
 }
 
 // leaveOwn takes those out of the bundle that the caller is in anyway, as if they hadn't been named: nothing in a
-// user namespace of its own may join them, and nothing has to. Docker names them for `--pid container:X` where X has
-// the host's.
+// user namespace of its own may join them, and nothing has to. Docker names them for `--network host`, and for `--pid container:X`
+// where X has the host's.
 func (p *plan) leaveOwn() error {
 	if len(p.wanted.joins.own) == 0 {
 		return nil
@@ -157,17 +162,14 @@ func (j *joins) add(ns specs.LinuxNamespace, f, self *os.File) error {
 	return nil
 }
 
-// networkOf is networkHost for the namespace of the caller, and for that of the
-// host's first process, in which the caller needn't be.
+// networkOf is networkHost for the namespace of the host's first process, in which the caller needn't be.
 func networkOf(f *os.File) (network, error) {
-	for _, process := range []string{"self", "1"} {
-		same, err := isOf(process, f, "net")
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
-			continue // in a user namespace the first process isn't shown to everybody
-		}
-		if err != nil || same {
-			return networkHost, err
-		}
+	same, err := isOf("1", f, "net")
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		return networkEngine, nil // in a user namespace the first process isn't shown to everybody
+	}
+	if err != nil || same {
+		return networkHost, err
 	}
 	return networkEngine, nil
 }

@@ -40,7 +40,7 @@ docker_refuses() {
 @test "docker flags: deny-host-ns" {
 	book "dockroot:$START:$COUNT:deny-host-ns"
 	# dockerd has the host's network namespace bound to a path of its own.
-	docker_refuses "usernamespaces:1: flag deny-host-ns: .*/netns/default: it is the host's" --cgroupns private --network host busybox true
+	docker_refuses "usernamespaces:1: flag deny-host-ns: .*no network namespace, so the container would be in the host.s .--network host" --cgroupns private --network host busybox true
 	local kind
 	for kind in uts pid ipc; do
 		docker_refuses "usernamespaces:1: flag deny-host-ns: linux.namespaces: no $kind namespace" --cgroupns private "--$kind" host busybox true

@@ -341,17 +341,18 @@ own_namespaces() { update_config '.linux.namespaces |= (map(select(.type != "cgr
 		refused "$BOOK:2: flag deny-host-ns: linux.namespaces: no $kind namespace" run -b "$B" "$CT"
 		refused "$BOOK:2: flag deny-host-ns: linux.namespaces: no $kind namespace" create -b "$B" "$CT"
 	done
-	local path
-	for path in /proc/1/ns/net "/proc/$$/ns/net"; do
+	for kind in network pid ipc uts cgroup; do
 		cat "$W/plain.json" >"$B/config.json"
-		update_config '(.linux.namespaces[] | select(.type == "network")).path = $path' --arg path "$path"
-		refused "$BOOK:2: flag deny-host-ns: linux.namespaces\[1\]: $path: it is the host's" run -b "$B" "$CT"
-	done
-	for kind in pid ipc uts cgroup; do
-		cat "$W/plain.json" >"$B/config.json"
-		update_config '(.linux.namespaces[] | select(.type == $kind)).path = "/proc/1/ns/" + $kind | .mounts |= map(select(.type | IN("proc", "mqueue") | not)) | del(.hostname)' --arg kind "$kind"
+		update_config '(.linux.namespaces[] | select(.type == $kind)).path = "/proc/1/ns/" + $file | .mounts |= map(select(.type | IN("proc", "mqueue") | not)) | del(.hostname)' \
+			--arg kind "$kind" --arg file "${kind/network/net}"
 		refused "$BOOK:2: flag deny-host-ns: linux.namespaces: no $kind namespace" run -b "$B" "$CT"
 	done
+	# The host's, for a caller who is in another one.
+	cat "$W/plain.json" >"$B/config.json"
+	update_config '(.linux.namespaces[] | select(.type == "network")).path = "/proc/1/ns/net"'
+	try unshare --net -- "${ours_cmd[@]}" run -b "$B" "$CT"
+	is 1 "$status"
+	has "$errput" "$BOOK:2: flag deny-host-ns: linux.namespaces\[1\]: /proc/1/ns/net: it is the host's"
 	# One that an engine has made for it is nobody else's.
 	cat "$W/plain.json" >"$B/config.json"
 	touch "$W/net"

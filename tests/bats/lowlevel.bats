@@ -278,6 +278,15 @@ engines_network() {
 
 @test "lowlevel: a network namespace that an engine has made" { each engines_network; }
 
+# The host's, as Docker has it for --network host.
+hosts_network() {
+	update_config '.linux.namespaces |= map(if .type == "network" then .path = "/proc/self/ns/net" else . end) | .process.args = ["ls", "/sys/class/net"]'
+	same run -b "$B" "$CT"
+	is 0 "$status" status
+}
+
+@test "lowlevel: the engine's own network namespace, by its path" { each hosts_network; }
+
 @test "lowlevel: crun: what it would do that nobody judged is refused by name" {
 	all_three
 	setup_version

@@ -199,15 +199,16 @@ own() {
 }
 
 @test "network: namespaces of the host by path are as if they were left out" {
-	local kind
+	local kind kinds="pid ipc uts cgroup net time"
 	update_config 'del(.hostname)'
-	for kind in pid ipc uts cgroup; do
-		update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != $kind)] + [{type: $kind, path: ("/proc/self/ns/" + $kind)}]' --arg kind "$kind"
+	for kind in $kinds; do
+		update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != $kind)] + [{type: $kind, path: ("/proc/self/ns/" + $file)}]' \
+			--arg kind "${kind/net/network}" --arg file "$kind"
 	done
-	shell 'for f in pid ipc uts cgroup; do readlink /proc/self/ns/$f; done; cat /proc/1/comm; stat -f -c %T /dev/mqueue; cat /proc/self/uid_map | wc -l'
+	shell "for f in $kinds; do readlink /proc/self/ns/\$f; done"'; cat /proc/1/comm; stat -f -c %T /dev/mqueue /sys; ls /sys/class/net; cat /proc/self/uid_map | wc -l'
 	same run -b "$B" "$CT"
-	for kind in pid ipc uts cgroup; do has "$output" "$(readlink "/proc/self/ns/$kind" | sed 's/[][]/\\&/g')"; done
-	is 4 "$(tail -n 1 "$AUDIT" | jq '[.changes[] | select(.why | test("left in it"))] | length')" "what the audit says"
+	for kind in $kinds; do has "$output" "$(readlink "/proc/self/ns/$kind" | sed 's/[][]/\\&/g')"; done
+	is 6 "$(tail -n 1 "$AUDIT" | jq '[.changes[] | select(.why | test("left in it"))] | length')" "what the audit says"
 	# Whoever names a kind twice is refused by runc, too.
 	update_config '.linux.namespaces += [{type: "uts", path: "/proc/self/ns/uts"}]'
 	refused 'linux.namespaces: uts: path: type "uts" is there twice' run -b "$B" "$CT"
