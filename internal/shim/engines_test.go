@@ -44,8 +44,12 @@ func TestEngineState(t *testing.T) {
 		{"a build's cache", build, "/d/overlay2/def/diff", "/d"},
 		{"below a build's cache", build, "/d/overlay2/def/diff/a", "/d"},
 		{"a build's cache of vfs", build, "/d/vfs/dir/def", "/d"},
+		{"a build's secret", build, "/d/tmp/buildkit-secrets123/abc", "/d"},
+		{"a build's agent", build, "/d/tmp/.buildkit-ssh-sock123/ssh_auth_sock", "/d"},
 
 		{"a build's engine", build, "/d", ""},
+		{"other files of a moment", build, "/d/tmp/docker-import-123", ""},
+		{"those of another's build", docker, "/d/tmp/buildkit-secrets123/abc", ""},
 		{"a build's layers", build, "/d/overlay2/def", ""},
 		{"where a build's layer is mounted", build, "/d/overlay2/def/merged", ""},
 		{"a cache of a build elsewhere", build, "/e/overlay2/def/diff", ""},

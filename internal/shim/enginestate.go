@@ -15,7 +15,7 @@ import (
 // they are known by where they lie below the engine's directory, and that
 // directory is known by where the engine keeps this very container.
 //
-// A pattern is components of a path: "*" is any one, "**" at the end is all that is
+// A pattern is components of a path: "*" is any one, "x*" any that begins so, "**" at the end is all that is
 // below, if anything. They name single files and directories on purpose. Whoever gets
 // /var/lib/docker as a whole could make containers that they may not have.
 
@@ -48,8 +48,9 @@ var byRun = []layout{
 	{"overlay-containers/*/userdata", podmanOwn},
 	{"io.containerd.runtime.v2.task/*/*", []string{"io.containerd.grpc.v1.cri/sandboxes/*/shm"}},
 	// What is bound into a step of a build dockerd's BuildKit has chosen, nobody else: caches (RUN --mount=type=cache)
-	// and other images, which it keeps as layers. A container's layers are its own for everybody else.
-	{"buildkit/executor/*", []string{"overlay2/*/diff/**", "vfs/dir/*/**"}},
+	// and other images, which it keeps as layers, secrets, and the socket of an SSH agent. A container's layers are its
+	// own for everybody else.
+	{"buildkit/executor/*", []string{"overlay2/*/diff/**", "vfs/dir/*/**", "tmp/buildkit-secrets*/**", "tmp/.buildkit-ssh-sock*/**"}},
 }
 
 // volumesDir is where Docker and Podman keep what outlives containers, and may be several'.
@@ -179,7 +180,8 @@ func matches(path, pattern string) bool {
 		return false
 	}
 	for i, want := range wanted {
-		if want != "*" && want != parts[i] || parts[i] == "" {
+		start, more := strings.CutSuffix(want, "*")
+		if is := parts[i] == want || more && strings.HasPrefix(parts[i], start); !is || parts[i] == "" {
 			return false
 		}
 	}

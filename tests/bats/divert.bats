@@ -106,6 +106,14 @@ made $P, a link to $OURS" "$output"
 	must docker run --rm --runtime plain built cat /map
 	is "0 $START $COUNT" "$(awk '{$1 = $1; print}' <<<"$output")"
 	must docker rmi built
+	# A secret is the step's own.
+	echo hush >"$W/build/secret"
+	printf '%s\n' 'FROM busybox' 'RUN --mount=type=secret,id=s cat /run/secrets/s >/seen; stat -c %u:%g:%a /run/secrets/s >>/seen' \
+		'RUN --mount=type=secret,id=s,uid=5,gid=6,mode=0440 stat -c %u:%g:%a /run/secrets/s >>/seen' >"$W/build/Dockerfile"
+	must env DOCKER_BUILDKIT=1 /usr/bin/docker build --no-cache --progress plain --secret "id=s,src=$W/build/secret" -t built "$W/build"
+	must docker run --rm --runtime plain built cat /seen
+	is "hush 0:0:400 5:6:440" "$(xargs <<<"$output")" "the secret"
+	must docker rmi built
 	must docker builder prune -af
 	find /sys/fs/cgroup -depth -type d -path "*/$UR_TAG-docker/buildkit*" -exec rmdir {} +
 	rmdir /run/runc
