@@ -59,6 +59,9 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 	defer self.Close()
 	j.network = networkHost
 	for i, ns := range spec.Linux.Namespaces {
+		if slices.ContainsFunc(j.own, func(own int) bool { return spec.Linux.Namespaces[own].Type == ns.Type }) {
+			return joins{}, fmt.Errorf("linux.namespaces[%d]: type %q is there twice", i, ns.Type) // once one is left out, nobody else would see it
+		}
 		if ns.Type == specs.NetworkNamespace {
 			j.network = networkOwn
 		}

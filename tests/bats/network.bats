@@ -211,7 +211,9 @@ own() {
 	is 6 "$(tail -n 1 "$AUDIT" | jq '[.changes[] | select(.why | test("left in it"))] | length')" "what the audit says"
 	# Whoever names a kind twice is refused by runc, too.
 	update_config '.linux.namespaces += [{type: "uts", path: "/proc/self/ns/uts"}]'
-	refused 'linux.namespaces: uts: path: type "uts" is there twice' run -b "$B" "$CT"
+	refused 'linux.namespaces\[7\]: type "uts" is there twice' run -b "$B" "$CT"
+	update_config 'del(.linux.namespaces[-1].path)'
+	refused 'linux.namespaces\[7\]: type "uts" is there twice' run -b "$B" "$CT"
 }
 
 @test "network: what the host's own proc hides stays hidden" {

@@ -143,6 +143,10 @@ allow" "$(awk '{$1 = $1; print}' <<<"$output")"
 	edit 'del(.linux.namespaces[] | select(.type == "network")) | .process.args = ["sh", "-c", "readlink /proc/self/ns/net; ls /sys/class/net | head -n 1"]'
 	must by_ann run -b bundle c1
 	is "$(readlink /proc/self/ns/net)" "$(head -n 1 <<<"$output")"
+	# By its path it is left out.
+	edit '(.linux.namespaces[] | select(.type == "network")).path = "/proc/self/ns/net" | .process.args = ["readlink", "/proc/self/ns/net"]'
+	must by_ann run -b bundle c1
+	is "$(readlink /proc/self/ns/net)" "$output"
 }
 
 @test "rootless: the flags of the book hold, or refuse by name" {
@@ -188,8 +192,11 @@ allow" "$(awk '{$1 = $1; print}' <<<"$output")"
 	edit '.linux.namespaces += [{type: "user", path: "/proc/self/ns/user"}]'
 	try by_ann run -b bundle c1
 	fails 'linux.namespaces: user'
-	edit '(.linux.namespaces[] | select(.type == "network")).path = "/proc/self/ns/net"'
+	touch "$U/net"
+	unshare --net="$U/net" true
+	edit '(.linux.namespaces[] | select(.type == "network")).path = $path' --arg path "$U/net"
 	try by_ann run -b bundle c1
+	umount "$U/net"
 	fails 'linux.namespaces: path: a container that is started without root joins no namespace'
 	edit .
 	mkdir -m 0755 "$U/images"
