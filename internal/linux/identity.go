@@ -150,7 +150,7 @@ func OwningUserNS(ns *os.File) (*os.File, error) {
 		return nil, &os.PathError{Op: "ioctl(NS_GET_USERNS)", Path: ns.Name(), Err: err}
 	}
 	unix.CloseOnExec(fd)
-	return os.NewFile(uintptr(fd), "the user namespace of "+ns.Name()), nil
+	return os.NewFile(uintptr(fd), "of "+ns.Name()), nil
 }
 
 // Inode is the inode number of what f is open on: of a namespace its number (namespaces(7)).

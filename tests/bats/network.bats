@@ -184,6 +184,33 @@ own() {
 	down ours
 }
 
+@test "network: what root inside has made a user namespace of its own for is nobody else's" {
+	room 2
+	caps CAP_SYS_ADMIN CAP_SETUID CAP_SETGID CAP_SETFCAP
+	cp -a "$B" "$W/second"
+	process /bin/busybox unshare -U -r -i -n sleep 1000
+	update_config '.linux.cgroupsPath = $path' --arg path "/$CT-ours"
+	must ours run -d -b "$B" "$CT"
+	init=$(ours state "$CT" | jq .pid)
+	eventually grep -qE "^ +0 +$START +1$" "/proc/$init/uid_map"
+	B=$W/second
+	local kind
+	for kind in ipc network; do
+		update_config '.linux.namespaces = [.linux.namespaces[] | select(.path == null)]'
+		namespace "$kind" "/proc/$init/ns/${kind/network/net}"
+		try ours run -b "$B" "$CT-b"
+		is 1 "$status"
+		has "$errput" "user namespace of /proc/$init/ns/[a-z]+: it belongs to UID $START, who has every capability in it"
+		own "$kind"
+	done
+	namespace user "/proc/$init/ns/user"
+	try ours run -b "$B" "$CT-b"
+	is 1 "$status"
+	has "$errput" "user namespace /proc/$init/ns/user: it belongs to UID $START"
+	rm "$W/.bundle"
+	down ours
+}
+
 @test "network: pid and ipc of the host are seen, with the options that were asked for" {
 	update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != "pid" and .type != "ipc")]'
 	shell 'cat /proc/1/comm; readlink /proc/self/ns/ipc /proc/self/ns/pid; ls -d /proc/[0-9]* | wc -l | grep -c "[0-9][0-9]*"; stat -f -c %T /dev/mqueue'
