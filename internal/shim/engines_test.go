@@ -114,6 +114,10 @@ func TestEngineStateTop(t *testing.T) {
 
 // Where a pattern could match the whole root of the host.
 func TestEngineStateNotTheHosts(t *testing.T) {
+	// Nor is somebody's --pidfile a bundle of BuildKit's.
+	if state := findEngineState("/g/overlay/x/diff", "/g/overlay-containers/x/userdata", "/d/buildkit/executor/x"); slices.ContainsFunc(state, func(e engineDir) bool { return e.dir == "/d" }) {
+		t.Errorf("by --pid-file: got %v", state)
+	}
 	for _, upper := range []string{"/overlay2/x/diff", "overlay2/x/diff", "/vfs/dir/x", "", "/", "/x/overlay2//diff"} {
 		if state := findEngineState(upper, "/io.containerd.runtime.v2.task/a/b", "relative/overlay-containers/a/userdata"); len(state) != 0 {
 			t.Errorf("%q: got %v", upper, state)

@@ -47,6 +47,10 @@ var byUpper = []layout{
 var byRun = []layout{
 	{"overlay-containers/*/userdata", podmanOwn},
 	{"io.containerd.runtime.v2.task/*/*", []string{"io.containerd.grpc.v1.cri/sandboxes/*/shm"}},
+}
+
+// byBundle is known by the bundle alone. (Podman's --pidfile becomes --pid-file, wherever that is.)
+var byBundle = []layout{
 	// What is bound into a step of a build dockerd's BuildKit has chosen, nobody else: caches (RUN --mount=type=cache)
 	// and other images, which it keeps as layers, secrets, and the socket of an SSH agent. A container's layers are its
 	// own for everybody else.
@@ -101,6 +105,7 @@ func findEngineState(upper, bundle, pidDir string) engineState {
 	}
 	find(upper, byUpper)
 	find(bundle, byRun)
+	find(bundle, byBundle)
 	find(pidDir, byRun)
 	return state
 }
