@@ -69,11 +69,14 @@ type bindJudge struct {
 // judges it. What is judged is what the container gets.
 func (p *plan) judgeBinds(c *call, upper string, owner ownership) error {
 	j := bindJudge{c: c, p: p, owner: owner}
-	pidDir := ""
-	if c.inv.Flags.PidFile != "" {
-		pidDir, _ = filepath.EvalSymlinks(filepath.Dir(c.inv.Flags.PidFile))
+	// Podman has a container's own files beside both, but for --pid-file where --pidfile is given.
+	var runDirs []string
+	for _, file := range []string{c.inv.Flags.PidFile, c.inv.Global.Log} {
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(file)); file != "" && err == nil && !slices.Contains(runDirs, dir) {
+			runDirs = append(runDirs, dir)
+		}
 	}
-	j.state = findEngineState(upper, p.bundle.Dir, pidDir)
+	j.state = findEngineState(upper, p.bundle.Dir, runDirs...)
 	for i, m := range p.bundle.Spec.Mounts {
 		if !specpatch.IsBind(m) {
 			continue

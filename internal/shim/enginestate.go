@@ -42,7 +42,7 @@ var byUpper = []layout{
 	}},
 }
 
-// byRun is known by the bundle, or by the directory of --pid-file: engines keep
+// byRun is known by the bundle, or by the directory of --pid-file or --log: engines keep
 // what needn't outlive a boot elsewhere.
 var byRun = []layout{
 	{"overlay-containers/*/userdata", podmanOwn},
@@ -92,9 +92,9 @@ type engineDir struct {
 }
 
 // findEngineState knows the directories by the real paths of the upper layer (or the
-// root filesystem), of the bundle, and of the directory of --pid-file. An empty one
+// root filesystem), of the bundle, and of the directories of --pid-file and --log. An empty one
 // says nothing.
-func findEngineState(upper, bundle, pidDir string) engineState {
+func findEngineState(upper, bundle string, runDirs ...string) engineState {
 	var state engineState
 	find := func(path string, layouts []layout) {
 		for _, l := range layouts {
@@ -106,7 +106,9 @@ func findEngineState(upper, bundle, pidDir string) engineState {
 	find(upper, byUpper)
 	find(bundle, byRun)
 	find(bundle, byBundle)
-	find(pidDir, byRun)
+	for _, dir := range runDirs {
+		find(dir, byRun)
+	}
 	return state
 }
 

@@ -575,3 +575,16 @@ as_ann() { setpriv --reuid ann --regid ann --init-groups -- "$@"; }
 
 # machine FILE: a snapshot without its processes: around setup_file bats has others.
 machine() { sed '/^# processes$/,/^# interfaces$/d' "$1"; }
+
+@test "podman: --pidfile where BuildKit has its bundles makes no layer a cache" {
+	local d=$W/docker
+	mkdir -p "$d/overlay2/other/diff" "$d/buildkit/executor/x"
+	must pod_run ours --rm --pidfile "$d/buildkit/executor/x/pid" -v "$d/overlay2/other/diff:/other" -- sh -c 'touch /other/x 2>/dev/null && echo wrote; true'
+	is "" "$output"
+	rm -r "$d"
+}
+
+@test "podman: --pidfile, and the files that Podman puts in" {
+	same_pod --pidfile "$W/pid" -- sh -c 'stat -c "%n %u" /etc/hosts /etc/resolv.conf /etc/hostname /run/.containerenv /dev/shm; echo "10.0.0.1 more" >>/etc/hosts; tail -n 1 /etc/hosts'
+	rm -f "$W/pid"
+}
