@@ -36,6 +36,9 @@ func wantsRestored(c *call, spec *specs.Spec) (wanted, error) {
 				return wanted{}, fmt.Errorf("linux.namespaces: user: path: on restore the namespace is made by CRIU: remove the path")
 			}
 		}
+		if err := checkRestoredJoins(spec); err != nil {
+			return wanted{}, err
+		}
 	}
 	uids, gids, err := c.takeImages()
 	if err != nil {
@@ -49,6 +52,21 @@ func wantsRestored(c *call, spec *specs.Spec) (wanted, error) {
 		return wanted{}, fmt.Errorf("%w: GIDs: %w", errImages, err)
 	}
 	return w, nil
+}
+
+// checkRestoredJoins refuses the namespaces of other containers. CRIU makes the user namespace anew, so the container
+// would be in what belongs to another one's, and whether its owner may have that isn't asked. A network that an
+// engine made is what CRIU is to put it into.
+func checkRestoredJoins(spec *specs.Spec) error {
+	j, err := findJoins(spec)
+	for _, file := range j.files {
+		defer file.Close()
+	}
+	if err != nil || j.owner == nil {
+		return err
+	}
+	defer j.owner.Close()
+	return fmt.Errorf("linux.namespaces: path: %s: it is another container's, which none can be in that CRIU restores: leave the path out, or start the container anew", j.ownerOf)
 }
 
 // takeImages judges the images, and hands on the very directory that was judged,

@@ -103,6 +103,33 @@ restore() { refused "$1" restore --image-path "$W/images" -b "$B" "$CT"; }
 	update_config '.linux.namespaces += [{type: "user", path: "/proc/1/ns/user"}]'
 	restore 'remove the path'
 	cp "$UR_TEMPLATE/config.json" "$B/config.json"
+	# The host's, and another container's.
+	by_path() {
+		update_config '.linux.namespaces = [.linux.namespaces[] | select(.type != $kind)] + [{type: $kind, path: ("/proc/" + $pid + "/ns/" + $file)}]' \
+			--arg kind "$1" --arg pid "$2" --arg file "${1/network/net}"
+	}
+	local init kind
+	unshare --ipc --pid --uts --fork --kill-child sleep 1000 </dev/null >/dev/null 2>&1 3>&- &
+	eventually pgrep -P $! sleep
+	init=$(pgrep -P $!)
+	for kind in ipc pid uts; do
+		by_path "$kind" "$init"
+		restore "linux.namespaces: $kind: path: /proc/$init/ns/$kind: it belongs to the host"
+		cp "$UR_TEMPLATE/config.json" "$B/config.json"
+	done
+	kill -KILL "$init"
+	process sleep 1000
+	book "dockroot:$START:$((2 * COUNT)):"
+	must ours run -d -b "$B" "$CT-other"
+	init=$(ours state "$CT-other" | jq .pid)
+	for kind in network ipc pid uts; do
+		cp "$UR_TEMPLATE/config.json" "$B/config.json"
+		by_path "$kind" "$init"
+		images "0:$((START + COUNT)):$COUNT"
+		ends 1 "linux.namespaces: path: /proc/$init/ns/${kind/network/net}: it is another container's" ours restore --image-path "$W/images" -b "$B" "$CT"
+	done
+	must ours delete -f "$CT-other"
+	cp "$UR_TEMPLATE/config.json" "$B/config.json"
 	rm "$BOOK"
 	restore 'there is no book'
 }
