@@ -565,17 +565,6 @@ as_ann() { setpriv --reuid ann --regid ann --init-groups -- "$@"; }
 	userdel ann
 }
 
-@test "podman: nothing is left" {
-	podman rmi -a -f >/dev/null
-	podman_end
-	remove_cgroups
-	snapshot >"$W/.before"
-	diff <(machine "$BATS_FILE_TMPDIR/.first") <(machine "$W/.before")
-}
-
-# machine FILE: a snapshot without its processes: around setup_file bats has others.
-machine() { sed '/^# processes$/,/^# interfaces$/d' "$1"; }
-
 @test "podman: --pidfile where BuildKit has its bundles makes no layer a cache" {
 	local d=$W/docker
 	mkdir -p "$d/overlay2/other/diff" "$d/buildkit/executor/x"
@@ -588,3 +577,14 @@ machine() { sed '/^# processes$/,/^# interfaces$/d' "$1"; }
 	same_pod --pidfile "$W/pid" -- sh -c 'stat -c "%n %u" /etc/hosts /etc/resolv.conf /etc/hostname /run/.containerenv /dev/shm; echo "10.0.0.1 more" >>/etc/hosts; tail -n 1 /etc/hosts'
 	rm -f "$W/pid"
 }
+
+@test "podman: nothing is left" {
+	podman rmi -a -f >/dev/null
+	podman_end
+	remove_cgroups
+	snapshot >"$W/.before"
+	diff <(machine "$BATS_FILE_TMPDIR/.first") <(machine "$W/.before")
+}
+
+# machine FILE: a snapshot without its processes: around setup_file bats has others.
+machine() { sed '/^# processes$/,/^# interfaces$/d' "$1"; }
