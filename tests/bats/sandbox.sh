@@ -6,7 +6,7 @@
 #
 #   /etc      an overlay: the book, the configuration and the users of a test
 #   /run      empty, as after a boot
-#   /srv      the directory of bats, and nothing else
+#   /srv      the directory of bats, and nothing else, where it is bats that runs the command
 #   /var/log  empty
 #   /var/lib/userns-runtime  empty
 #   /proc     of the new PID namespace; all processes in it end with this one
@@ -44,12 +44,15 @@ fi
 umask 022
 
 # No file's tests open a directory for others that is above those of another file: chown.bats does, and Podman.
-mount -t tmpfs -o mode=0700 tmpfs /srv
-mkdir -m 0700 /srv/bats
-mount --bind "$BATS_RUN_TMPDIR" /srv/bats
-mount --make-private /srv/bats # what is mounted in it isn't at its old place too
-mount --make-shared /srv/bats
-export BATS_RUN_TMPDIR=/srv/bats
+# A sandbox of the matrix, which may be in one of bats, has its own elsewhere.
+if [[ -n ${BATS_RUN_TMPDIR:-} && $BATS_RUN_TMPDIR != /srv/bats ]]; then
+	mount -t tmpfs -o mode=0700 tmpfs /srv
+	mkdir -m 0700 /srv/bats
+	mount --bind "$BATS_RUN_TMPDIR" /srv/bats
+	mount --make-private /srv/bats # what is mounted in it isn't at its old place too
+	mount --make-shared /srv/bats
+	export BATS_RUN_TMPDIR=/srv/bats
+fi
 
 # Containers are known by it in the host's cgroups, where others may run some.
 UR_TAG=urt-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
