@@ -59,19 +59,19 @@ func findJoins(spec *specs.Spec) (j joins, err error) {
 	defer self.Close()
 	j.network = networkHost
 	for i, ns := range spec.Linux.Namespaces {
-		if slices.ContainsFunc(j.own, func(own int) bool { return spec.Linux.Namespaces[own].Type == ns.Type }) {
-			return joins{}, fmt.Errorf("linux.namespaces[%d]: type %q is there twice", i, ns.Type) // once one is left out, nobody else would see it
+		named := ns.Path != "" && ns.Type != specs.UserNamespace && ns.Type != specs.MountNamespace
+		before := slices.IndexFunc(spec.Linux.Namespaces[:i], func(before specs.LinuxNamespace) bool { return before.Type == ns.Type })
+		// The low-level runtime refuses the others, but would see one only where the caller's own is left out.
+		if before >= 0 && (named || slices.Contains(j.own, before)) {
+			return joins{}, fmt.Errorf("linux.namespaces[%d]: type %q is there twice", i, ns.Type)
 		}
 		if ns.Type == specs.NetworkNamespace {
 			j.network = networkOwn
 		}
-		if ns.Path == "" || ns.Type == specs.UserNamespace || ns.Type == specs.MountNamespace {
+		if !named {
 			continue
 		}
 		field := fmt.Sprintf("linux.namespaces: %s: path", ns.Type)
-		if slices.ContainsFunc(spec.Linux.Namespaces[:i], func(before specs.LinuxNamespace) bool { return before.Type == ns.Type }) {
-			return joins{}, fmt.Errorf("%s: type %q is there twice", field, ns.Type)
-		}
 		if !filepath.IsAbs(ns.Path) {
 			return joins{}, fmt.Errorf("%s: %q: expected an absolute path", field, ns.Path)
 		}

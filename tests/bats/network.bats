@@ -241,6 +241,10 @@ own() {
 	refused 'linux.namespaces\[7\]: type "uts" is there twice' run -b "$B" "$CT"
 	update_config 'del(.linux.namespaces[-1].path)'
 	refused 'linux.namespaces\[7\]: type "uts" is there twice' run -b "$B" "$CT"
+	# The path last, which is left out.
+	cp "$UR_TEMPLATE/config.json" "$B/config.json"
+	update_config '.linux.namespaces += [{type: "uts", path: "/proc/self/ns/uts"}]'
+	refused "linux.namespaces\[$(jq '.linux.namespaces | length - 1' <"$B/config.json")\]: type .uts. is there twice" run -b "$B" "$CT"
 }
 
 @test "network: what the host's own proc hides stays hidden" {
