@@ -136,10 +136,11 @@ func (a *attendant) attend() (int, error) {
 		case status.Stopped():
 			// A terminal's Ctrl-Z has stopped this process as well, maybe right here. Then the shell has continued
 			// both by now, and to stop once more would take a second `fg`.
-			if on, err := child.Continued(); err != nil || on {
-				if err != nil {
-					return 0, closing(child, err)
-				}
+			on, err := child.Continued()
+			if err != nil {
+				return 0, closing(child, err)
+			}
+			if on {
 				continue
 			}
 			// The shell sees this process, and continues it or its whole group.
