@@ -382,24 +382,30 @@ func TestScriptAgainStopped(t *testing.T) {
 	}
 }
 
+// started starts a process that ends with the test, and reads into word what it says first.
+func started(t *testing.T, cmd *exec.Cmd, word any) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if _, err := fmt.Fscan(out, word); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A first child that somebody has taken over can't have another process ended in its place.
 func TestScriptAgainElsewhere(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// Not a child of ours, but a child's.
 	parent := exec.Command("sh", "-c", "sleep 1000 & echo $!; wait")
-	out, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = parent.Process.Kill(); _ = parent.Wait() }()
 	var elsewhere int
-	if _, err := fmt.Fscan(out, &elsewhere); err != nil {
-		t.Fatal(err)
-	}
+	started(t, parent, &elsewhere)
 	defer func() { _ = unix.Kill(elsewhere, unix.SIGKILL) }()
 	var s Script
 	s.Again()

@@ -244,17 +244,7 @@ func heldUpBy(t *testing.T, signal syscall.Signal) {
 	stopper.Env = append(os.Environ(), stopVar+"="+strconv.Itoa(int(signal)))
 	stopper.Dir = "/"
 	stopper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner, Gid: owner}, Pdeathsig: unix.SIGKILL}
-	out, err := stopper.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stopper.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = stopper.Process.Kill(); _ = stopper.Wait() }()
-	if _, err := fmt.Fscanln(out, new(string)); err != nil {
-		t.Fatal(err)
-	}
+	started(t, stopper, new(string))
 	looked, heldUp := 0, 0
 	for range 50 {
 		start := time.Now()
